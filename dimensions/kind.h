@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kinds of dimension: what the bytes of a region mean. A kind is a struct of functions and one line
+ * in the table of kind.c. It knows regions (pool/) and nothing of sockets, sessions or versions in
+ * view: it writes new blocks, tells which blocks a change made unreachable, and leaves to the manager
+ * when these are reused.
+ */
+#ifndef DIMENSIONS_KIND_H
+#define DIMENSIONS_KIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pool/region.h"
+#include <regionmgr/control.h>
+
+/* A run of pages with the version from which it could be reached. */
+struct dim_block {
+	uint64_t page;
+	uint64_t count;
+	uint64_t born;
+};
+
+/* A growing list of blocks. */
+struct dim_blocks {
+	struct dim_block *items;
+	size_t count;
+	size_t capacity;
+};
+int dim_blocks_add(struct dim_blocks *blocks, uint64_t page, uint64_t count, uint64_t born);
+void dim_blocks_free(struct dim_blocks *blocks);
+
+/* What every kind can tell of its content at a root. */
+struct dim_summary {
+	uint64_t layers; /* items of the kind */
+	uint64_t bytes;  /* of content */
+	uint64_t pages;  /* reachable from the root, the kind's own blocks included */
+};
+
+struct dim_kind {
+	uint32_t number;  /* enum rgm_kind; part of the format */
+	const char *name; /* as in --kind */
+
+	/* Write an empty content: its root block is allocated and written, born at `version`. */
+	int (*create)(struct pool_region *region, uint64_t version, struct pool_root *ret_root,
+		struct rgm_error *error);
+
+	/* Read and verify the kind's own blocks at a root (not the content's bytes). RGM_ECORRUPT. */
+	int (*open)(struct pool_region *region, const struct pool_root *root,
+		struct dim_summary *ret_summary, struct rgm_error *error);
+
+	/* Every block reachable from a root, appended to `blocks`. */
+	int (*reach)(struct pool_region *region, const struct pool_root *root,
+		struct dim_blocks *blocks, struct rgm_error *error);
+
+	/* Verify every checksum, content included. Problems are counted and the first is named in
+	 * *report; only what prevents going on is an error. */
+	int (*check)(struct pool_region *region, const struct pool_root *root,
+		rgm_progress progress, void *context, struct rgm_check_report *report,
+		struct rgm_error *error);
+};
+
+/* NULL if there is none. */
+const struct dim_kind *dim_kind_by_number(uint32_t number);
+const struct dim_kind *dim_kind_by_name(const char *name);
+/* The table, for lists and hints. */
+const struct dim_kind *dim_kind_at(size_t index);
+
+/* The whole check of a region at a root: kind->check, and the allocation map against what is
+ * reachable (each reachable page used, each once; each used page reachable or in `known`). */
+int dim_check(struct pool_region *region, const struct pool_root *root,
+	const struct dim_blocks *known, rgm_progress progress, void *context,
+	struct rgm_check_report *report, struct rgm_error *error);
+
+#endif

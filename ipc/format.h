@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shared memory between the manager and its readers, layout 1. Little endian, page size 4 KiB.
+ *
+ * 1. The region table, /regionmgr.<id>.table: written by the manager alone, mapped read-only by
+ *    readers. <id> is the instance id, 32 hexadecimal digits.
+ *
+ *    page 0            header: identity, `current`, `news`
+ *    pages 1 …         ring: entry v mod ring_entries describes version v
+ *    heap_offset …     blocks, each a run of pages, never changed once a version reaches it
+ *
+ *    ring[v] -> top block of v -+-> leaf block, 32 entries of 128 bytes: one per dimension
+ *                               +-> leaf block …           (unchanged leaves are shared by versions)
+ *                               `-> names block: hash table, name -> index of the entry
+ *
+ *    All references are byte offsets from the start of the table.
+ *
+ * 2. A session's segment, /regionmgr.<id>.s.<number>: written by that reader, whose every word the
+ *    manager distrusts.
+ *
+ *    page 0            header: membarrier bit, how many slots and holds were ever used
+ *    slots_offset      slots, one cache line per thread: the version its section sees, or 0
+ *    holds_offset      holds: (dimension id, version); id 0 is free
+ *
+ * The protocol of these words, with its argument, stands in ipc/slot.h.
+ */
+#ifndef IPC_FORMAT_H
+#define IPC_FORMAT_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <regionmgr/types.h>
+
+#define IPC_LAYOUT_VERSION 1u
+#define IPC_TABLE_MAGIC    0x31454c4241544752ull /* "RGTABLE1", written last */
+#define IPC_SEGMENT_MAGIC  0x3147455353534752ull /* "RGSSSEG1" */
+
+#define IPC_RING_ENTRIES      4096u
+#define IPC_LEAF_ENTRIES      32u
+#define IPC_MAX_DIMENSIONS    65536u
+#define IPC_MAX_SLOTS         4096u
+#define IPC_MAX_HOLDS         65536u
+
+enum ipc_table_flags {
+	IPC_TABLE_MEMBARRIER = 1, /* the manager issues membarrier(2) before every scan */
+};
+
+enum ipc_table_state { IPC_SERVING = 1, IPC_STOPPED = 2 };
+
+struct ipc_table {
+	/* written once, before magic */
+	uint64_t magic;             /*    0 */
+	uint32_t layout_version;    /*    8 */
+	uint32_t flags;             /*   12  enum ipc_table_flags */
+	uint8_t instance_id[16];    /*   16 */
+	uint8_t incarnation[16];    /*   32  this run of the manager */
+	uint64_t table_bytes;       /*   48 */
+	uint64_t ring_offset;       /*   56 */
+	uint32_t ring_entries;      /*   64  a power of two */
+	uint32_t max_dimensions;    /*   68 */
+	uint64_t heap_offset;       /*   72 */
+	uint8_t reserved0[48];      /*   80 */
+	/* Manager stores (release), readers load (acquire): a version's ring entry and all it leads to
+	 * are visible to who loads its number. */
+	uint64_t current;           /*  128  atomic */
+	/* Version of the newest drop: readers unmap what is gone. Stored before `current`. */
+	uint64_t dropped;           /*  136  atomic */
+	uint8_t reserved1[48];      /*  144 */
+	/* Counts publishes and state changes; readers sleep on it (futex). Stored after `current`. */
+	uint32_t news;              /*  192  atomic */
+	uint32_t state;             /*  196  atomic, enum ipc_table_state */
+	uint8_t reserved2[3896];    /*  200 */
+};
+
+struct ipc_ring_entry {
+	uint64_t version;           /*    0 */
+	uint64_t top_offset;        /*    8 */
+};
+
+/* Followed by leaf_count offsets (uint64_t) of leaf blocks. */
+struct ipc_top {
+	uint64_t version;           /*    0 */
+	uint64_t names_offset;      /*    8 */
+	uint32_t leaf_count;        /*   16 */
+	uint32_t dimension_count;   /*   20 */
+	uint64_t reserved;          /*   24  the version's LSN, once there is a log */
+};
+
+/* Followed by 2^bits words (uint32_t): index of an entry + 1, or 0. A name's place is the top `bits`
+ * bits of its hash (ipc_name_hash), then the next ones in turn; at most half are used. */
+struct ipc_names {
+	uint32_t bits;              /*    0 */
+	uint32_t count;             /*    4 */
+	uint64_t reserved;          /*    8 */
+};
+
+struct ipc_dimension {
+	uint64_t id;                /*    0  never reused; 0: no dimension here */
+	uint32_t kind;              /*    8  enum rgm_kind */
+	uint32_t name_length;       /*   12 */
+	uint64_t root_offset;       /*   16  in the region */
+	uint64_t region_bytes;      /*   24  published size */
+	uint64_t window_bytes;      /*   32  what readers map */
+	uint64_t generation;        /*   40  number of changes */
+	uint64_t changed;           /*   48  version of the last change */
+	uint64_t reserved;          /*   56  applied LSN, once there is a log */
+	char name[RGM_NAME_MAX];    /*   64  padded with zeros; no NUL when it is full */
+};
+
+struct ipc_segment {
+	uint64_t magic;             /*    0  written by the manager */
+	uint32_t layout_version;    /*    8  written by the manager */
+	uint32_t membarrier;        /*   12  atomic, reader: 1 if registered; before its first section */
+	uint32_t slots_used;        /*   16  atomic, reader: slots below this index were ever open */
+	uint32_t holds_used;        /*   20  atomic, reader: likewise */
+	uint32_t slots;             /*   24  written by the manager, for information */
+	uint32_t holds;             /*   28 */
+	uint8_t reserved[4064];     /*   32 */
+};
+
+struct ipc_slot {
+	uint64_t word;              /*    0  atomic, reader: version its section sees, or 0 */
+	uint64_t reserved[7];       /*    8 */
+};
+
+struct ipc_hold {
+	uint64_t dimension;         /*    0  atomic, reader: stored last; 0: free */
+	uint64_t version;           /*    8  atomic, reader: stored first */
+};
+
+static_assert(sizeof(struct ipc_table) == 4096, "table header");
+static_assert(offsetof(struct ipc_table, instance_id) == 16, "table header");
+static_assert(offsetof(struct ipc_table, table_bytes) == 48, "table header");
+static_assert(offsetof(struct ipc_table, heap_offset) == 72, "table header");
+static_assert(offsetof(struct ipc_table, current) == 128, "current has a cache line");
+static_assert(offsetof(struct ipc_table, dropped) == 136, "table header");
+static_assert(offsetof(struct ipc_table, news) == 192, "news has a cache line");
+static_assert(sizeof(struct ipc_ring_entry) == 16, "ring entry");
+static_assert(sizeof(struct ipc_top) == 32, "top block");
+static_assert(sizeof(struct ipc_names) == 16, "names block");
+static_assert(sizeof(struct ipc_dimension) == 128, "dimension entry");
+static_assert(offsetof(struct ipc_dimension, root_offset) == 16, "dimension entry");
+static_assert(offsetof(struct ipc_dimension, name) == 64, "dimension entry");
+static_assert(IPC_LEAF_ENTRIES * sizeof(struct ipc_dimension) == 4096, "a leaf is one page");
+static_assert(sizeof(struct ipc_segment) == 4096, "segment header");
+static_assert(offsetof(struct ipc_segment, slots_used) == 16, "segment header");
+static_assert(sizeof(struct ipc_slot) == 64, "a slot is one cache line");
+static_assert(sizeof(struct ipc_hold) == 16, "hold");
+
+/* Where things stand in a segment of so many slots. */
+static inline uint64_t ipc_slots_offset(void)
+{
+	return sizeof(struct ipc_segment);
+}
+static inline uint64_t ipc_holds_offset(uint32_t slots)
+{
+	return ipc_slots_offset() + (uint64_t)slots * sizeof(struct ipc_slot);
+}
+static inline uint64_t ipc_segment_bytes(uint32_t slots, uint32_t holds)
+{
+	uint64_t end = ipc_holds_offset(slots) + (uint64_t)holds * sizeof(struct ipc_hold);
+	return (end + 4095) & ~4095ull;
+}
+
+/* Hash of a dimension's name: FNV-1a, 64 bits (offset basis 0xcbf29ce484222325, prime 0x100000001b3),
+ * times 0x9e3779b97f4a7c15 so that the top bits are good. Part of the layout. */
+static inline uint64_t ipc_name_hash(const char *name, size_t length)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ (unsigned char)name[i]) * 0x100000001b3ull;
+	return hash * 0x9e3779b97f4a7c15ull;
+}
+
+#endif

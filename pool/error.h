@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Filling a struct rgm_error. Every function takes NULL for it. */
+#ifndef POOL_ERROR_H
+#define POOL_ERROR_H
+
+#include <regionmgr/error.h>
+
+/* Write the sentence, clear the hint, return `code`. */
+__attribute__((format(printf, 3, 4))) int pool_fail(
+	struct rgm_error *error, int code, const char *format, ...);
+
+/* As pool_fail() with -errno; ": " and the system's words are appended to the sentence. */
+__attribute__((format(printf, 2, 3))) int pool_fail_errno(
+	struct rgm_error *error, const char *format, ...);
+
+/* Add a hint to a failure already told. */
+__attribute__((format(printf, 2, 3))) void pool_hint(
+	struct rgm_error *error, const char *format, ...);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A region file: superblocks, extents, and the pages in them. Written by one manager alone.
+ *
+ * Promises
+ *  1. A file is served only if its newest superblock says that it was closed cleanly, and every
+ *     byte of it that can be checked cheaply (superblocks, allocation map) is right.
+ *  2. Before the first change after an open, the file is durably marked dirty.
+ *  3. Growth is allocated on the disk before anybody hears of it; a full disk changes nothing.
+ *  4. The file never shrinks.
+ *  5. pool_region_close_clean() makes content, allocation map and superblock durable, in this order.
+ *
+ * Thread-safety: allocate, extend, free and info lock inside; read and write of different pages may
+ * run at the same time; open and close are exclusive.
+ */
+#ifndef POOL_REGION_H
+#define POOL_REGION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "pool/format.h"
+#include <regionmgr/error.h>
+
+struct pool_region;
+
+/* Where a root stands: what the kind made of it is the kind's business. */
+struct pool_root {
+	uint64_t offset;     /* bytes from the start of the file; 0: none yet */
+	uint64_t bytes;
+	uint32_t crc32c;     /* of these bytes */
+	uint64_t version;    /* of the last change */
+	uint64_t generation; /* number of changes so far */
+};
+
+struct pool_region_options {
+	uint64_t id;
+	uint32_t kind;
+	uint64_t max_bytes;          /* multiple of 2 MB */
+	const uint8_t *instance_id;  /* 16 bytes */
+	const uint8_t *incarnation;  /* 16 bytes: this run of the manager */
+};
+
+/* Create `file` in `folder` (O_EXCL, O_NOFOLLOW, 0600), clean and empty, durable. -EEXIST, -ENOSPC. */
+int pool_region_create(int folder, const char *file, const struct pool_region_options *options,
+	struct pool_region **ret_region, struct rgm_error *error);
+
+/*
+ * Open for serving. `options` says what is expected: RGM_ECORRUPT where the file disagrees (another
+ * id, kind or instance), RGM_EDIRTY if it was not closed cleanly, RGM_EFORMAT, RGM_EINUSE if a
+ * reader of an earlier manager or another manager still has it.
+ */
+int pool_region_open(int folder, const char *file, const struct pool_region_options *options,
+	struct pool_region **ret_region, struct rgm_error *error);
+
+/* Open read-only to check: also a dirty file, whose allocation map is then absent. */
+int pool_region_open_check(
+	const char *path, struct pool_region **ret_region, struct rgm_error *error);
+
+/* A new description of the file, read-only, with a shared lock that lives as long as it is open or
+ * mapped: what readers are given. */
+int pool_region_open_reader(struct pool_region *region, int *ret_file, struct rgm_error *error);
+
+/* As promised in 5. `root` is what the next open returns. A region unchanged since its open is only
+ * closed. Frees the region in any case. */
+int pool_region_close_clean(
+	struct pool_region *region, const struct pool_root *root, struct rgm_error *error);
+/* Close as it is: dirty if it was changed. NULL is allowed. */
+void pool_region_close(struct pool_region *region);
+
+/* Promise 2; cheap after the first time. Call before the first write to the file. */
+int pool_region_mark_dirty(struct pool_region *region, struct rgm_error *error);
+
+/* A run of exactly `count` pages, growing the file if no free run fits. RGM_ELIMIT at max_bytes,
+ * -ENOSPC. */
+int pool_region_allocate(struct pool_region *region, uint64_t count, uint64_t *ret_page,
+	struct rgm_error *error);
+/* A run of between `least` and `most` pages: what is free if that is at least `least`, else grow. */
+int pool_region_allocate_upto(struct pool_region *region, uint64_t least, uint64_t most,
+	uint64_t *ret_page, uint64_t *ret_count, struct rgm_error *error);
+/* Lengthen a run in place to `count` pages, growing the file if the run ends at its end. -ENOSPC
+ * without a sentence when the pages behind it are used. */
+int pool_region_extend(struct pool_region *region, uint64_t page, uint64_t old_count,
+	uint64_t count, struct rgm_error *error);
+/* Free any part of allocated runs, at once: for what nobody can see. */
+void pool_region_free(struct pool_region *region, uint64_t page, uint64_t count);
+
+/* Whole transfers at a byte offset inside allocated pages. */
+int pool_region_write(struct pool_region *region, uint64_t offset, const void *data, size_t bytes,
+	struct rgm_error *error);
+int pool_region_read(struct pool_region *region, uint64_t offset, void *data, size_t bytes,
+	struct rgm_error *error);
+
+struct pool_region_info {
+	uint64_t id;
+	uint32_t kind;
+	bool dirty;                  /* changed since it was opened, or found dirty by a check */
+	uint64_t bytes;              /* size of the file: what is published */
+	uint64_t max_bytes;
+	uint64_t pages;              /* in extents; header pages are not counted */
+	uint64_t used_pages;
+	uint64_t free_pages;
+	uint64_t free_runs;
+	uint64_t largest_free_pages;
+	struct pool_root root;       /* as of the open */
+};
+void pool_region_info(struct pool_region *region, struct pool_region_info *ret_info);
+/* st_blocks * 512 and what is in memory, by the kernel's count. */
+int pool_region_kernel(struct pool_region *region, uint64_t *ret_block_bytes,
+	uint64_t *ret_resident_bytes, struct rgm_error *error);
+int pool_region_file(const struct pool_region *region);
+
+/* Step through the allocated runs (of the map on the disk when opened to check; header pages and the
+ * map's own pages are not among them). */
+bool pool_region_next_used(
+	struct pool_region *region, uint64_t *cursor, uint64_t *ret_page, uint64_t *ret_count);
+
+#endif
