@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# How everything of ours is compiled: the interface library rgm_flags, linked privately by each
+# target. Nothing of it reaches users of the installed packages.
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_C_VISIBILITY_PRESET hidden)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/archive)
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+
+add_library(rgm_flags INTERFACE)
+target_link_libraries(rgm_flags INTERFACE Threads::Threads)
+# Empty, so that a file that defines it for itself defines it to the same.
+target_compile_definitions(rgm_flags INTERFACE "_GNU_SOURCE=")
+target_include_directories(rgm_flags INTERFACE ${PROJECT_SOURCE_DIR}/regionmgr/include)
+target_compile_options(rgm_flags INTERFACE
+	# Internal headers are found by "folder/x.h" alone, never by <folder/x.h>.
+	"SHELL:-iquote ${PROJECT_SOURCE_DIR}"
+	-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+	-fno-semantic-interposition
+	-ffunction-sections -fdata-sections
+	-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
+target_link_options(rgm_flags INTERFACE -Wl,--as-needed -Wl,--gc-sections)
+
+if(RGM_WERROR)
+	target_compile_options(rgm_flags INTERFACE -Werror)
+endif()
+
+if(RGM_RACE_BUILD)
+	target_compile_definitions(rgm_flags INTERFACE POOL_RACE_BUILD)
+endif()
+
+if(RGM_SANITIZE)
+	target_compile_options(rgm_flags INTERFACE
+		-fsanitize=${RGM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+	target_link_options(rgm_flags INTERFACE -fsanitize=${RGM_SANITIZE})
+else()
+	# The runtimes of sanitizers are found when a program is loaded; all else must be named.
+	set(RGM_LINK_DEFINED -Wl,-z,defs)
+endif()
+
+if(RGM_COVERAGE)
+	target_compile_options(rgm_flags INTERFACE --coverage)
+	target_link_options(rgm_flags INTERFACE --coverage)
+endif()
