@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Filling a struct rgm_error. Every function takes NULL for it. */
+/*
+ * Filling a struct rgm_error. Every function takes NULL for it, and `error->message` itself as an
+ * argument (to put words around a sentence that is there). Control characters, which names from
+ * outside may bring along, become '?': a sentence is one line. What does not fit ends in "...".
+ */
 #ifndef POOL_ERROR_H
 #define POOL_ERROR_H
 
@@ -12,6 +16,10 @@ __attribute__((format(printf, 3, 4))) int pool_fail(
 /* As pool_fail() with -errno; ": " and the system's words are appended to the sentence. */
 __attribute__((format(printf, 2, 3))) int pool_fail_errno(
 	struct rgm_error *error, const char *format, ...);
+
+/* The same for a code in hand, as the functions of os.h return it: the code's words are appended. */
+__attribute__((format(printf, 3, 4))) int pool_fail_code(
+	struct rgm_error *error, int code, const char *format, ...);
 
 /* Add a hint to a failure already told. */
 __attribute__((format(printf, 2, 3))) void pool_hint(
