@@ -99,6 +99,11 @@ __attribute__((format(printf, 5, 6))) void manager_log(struct rgm_manager *manag
 	const char *sentence, ...);
 #define MANAGER_FIELDS(...) ((const struct rgm_log_field[]){__VA_ARGS__, {NULL, NULL, 0}})
 
+/* --- open.c ----------------------------------------------------------------------------------- */
+
+/* Start one of the manager's threads: all signals blocked in it. 0 or -errno. */
+int manager_thread(pthread_t *ret_thread, void *(*run)(void *argument), void *argument);
+
 /* --- dimension.c ------------------------------------------------------------------------------ */
 
 struct dimension;
