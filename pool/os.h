@@ -15,11 +15,16 @@
 int os_write_all(int file, const void *data, size_t bytes, uint64_t offset);
 int os_read_all(int file, void *data, size_t bytes, uint64_t offset);
 
-/* Make [offset, offset + bytes) of the file exist on the disk; the size grows if need be. -ENOSPC
- * leaves the size as it was. */
+/*
+ * Make [offset, offset + bytes) of the file exist on the disk; the size grows if need be. A failure
+ * (-ENOSPC) leaves size and blocks as they were. One call at a time for a file. Where the file
+ * system cannot, zeros are written, which is possible from the end of the file on: -EOPNOTSUPP
+ * otherwise.
+ */
 int os_allocate(int file, uint64_t offset, uint64_t bytes);
 /* Give back the blocks under [offset, offset + bytes); it reads as zero afterwards. */
 int os_punch(int file, uint64_t offset, uint64_t bytes);
+/* fdatasync(2). A failure is final: trying again would report a success that is none. */
 int os_sync_data(int file);
 /* fsync a folder, after create, rename or unlink in it. */
 int os_sync_folder(int folder);
@@ -37,6 +42,11 @@ int os_lock_shared(int file);                 /* -EAGAIN if somebody has it excl
 int os_lock_exclusive(int file);              /* -EAGAIN if somebody has it */
 int os_unlock(int file);
 int os_lock_held(int file, bool *ret_held);   /* by another description, in any form */
+/* The same on one byte, which need not exist: locks on different bytes have nothing to do with each
+ * other. A lock on the whole file takes part in each of them. */
+int os_lock_byte_shared(int file, uint64_t byte);
+int os_lock_byte_exclusive(int file, uint64_t byte);
+int os_lock_byte_held(int file, uint64_t byte, bool *ret_held);
 
 /*
  * Map a window of `window_bytes` (a multiple of 2 MB, 2 MB aligned) over the file from offset 0,
@@ -45,8 +55,18 @@ int os_lock_held(int file, bool *ret_held);   /* by another description, in any 
 int os_map_window(int file, uint64_t window_bytes, const void **ret_base);
 /* Map `bytes` from offset 0, shared; read-only or writable. */
 int os_map(int file, size_t bytes, bool writable, void **ret_base);
-/* Undo either. */
+/* Undo either. NULL is allowed. */
 void os_unmap(const void *base, size_t bytes);
+/*
+ * The race build (POOL_RACE_BUILD) exists for the thread sanitizer, which is blind across two
+ * mappings of one page: there all mappings of one object in this process are the same writable
+ * mapping, at the size of the first (-EOVERFLOW for a larger one), and each keeps a duplicate of its
+ * descriptor, so that locks live on as a mapping makes them.
+ */
+
+/* Anonymous memory that reads as zero and costs nothing where it was never touched. */
+int os_reserve(size_t bytes, void **ret_base);
+void os_release(void *base, size_t bytes); /* NULL is allowed */
 
 /*
  * POSIX shared memory, 0600. Names begin with a slash. os_shm_create: O_EXCL, sized and allocated
@@ -66,7 +86,7 @@ int os_membarrier(void);          /* full barrier on every registered process's 
 int os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ms);
 int os_futex_wake_all(uint32_t *word);
 
-/* Bytes of [base, base+bytes) of the file that are in memory, by mincore(2) on a private view. */
+/* Bytes of [0, bytes) of the file that are in memory, by mincore(2) on a view of its own. */
 int os_resident(int file, uint64_t bytes, uint64_t *ret_resident_bytes);
 
 #endif

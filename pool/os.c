@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Randomness, clocks, barriers between processes, sleeping on a word. The door is split by topic:
+ * os_file.c, os_map.c (and os_race.c in its place), os_shm.c. */
+#define _GNU_SOURCE 1
+
+#include "pool/os.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S 1000000000ull
+
+int os_random(void *data, size_t bytes)
+{
+	char *at = data;
+
+	while (bytes > 0) {
+		ssize_t n = getrandom(at, bytes, 0);
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		at += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	/* Fails for a clock that the kernel does not know: these two it always does. */
+	if (clock_gettime(clock, &now) != 0)
+		return 0;
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t os_now_ns(void)
+{
+	return now_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t os_realtime_ns(void)
+{
+	return now_ns(CLOCK_REALTIME);
+}
+
+static int membarrier(int command)
+{
+	long rc = syscall(SYS_membarrier, command, 0, 0);
+
+	return rc < 0 ? -errno : (int)rc;
+}
+
+bool os_membarrier_usable(void)
+{
+	const int needed =
+		MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+	int offered = membarrier(MEMBARRIER_CMD_QUERY);
+
+	return offered > 0 && (offered & needed) == needed;
+}
+
+int os_membarrier_register(void)
+{
+	return membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
+}
+
+int os_membarrier(void)
+{
+	return membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+}
+
+/* Without FUTEX_PRIVATE_FLAG: waker and sleeper are different processes. */
+int os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ms)
+{
+	struct timespec timeout;
+	const struct timespec *limit = NULL;
+
+	if (timeout_ms >= 0) {
+		timeout.tv_sec = (time_t)(timeout_ms / 1000);
+		timeout.tv_nsec = (long)(timeout_ms % 1000) * 1000000;
+		limit = &timeout;
+	}
+	if (syscall(SYS_futex, word, FUTEX_WAIT, expected, limit, NULL, 0) == 0 || errno == EAGAIN)
+		return 0;
+	return -errno;
+}
+
+int os_futex_wake_all(uint32_t *word)
+{
+	return syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0) < 0 ? -errno : 0;
+}
