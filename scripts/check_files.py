@@ -7,7 +7,7 @@ usage: check_files.py [ROOT]
  - a source, script or build file names its licence in its first three lines;
  - none is longer than 600 lines;
  - no path of one machine: a home, the folder of this checkout, a root folder no system has;
- - no tab in Python, YAML, JSON or Markdown; no line of C or shell indented by eight spaces;
+ - no tab in Python, YAML or JSON; no line of C or shell indented by eight spaces;
  - no trailing blanks, no CR, a newline at the end;
  - nothing marked as unfinished;
  - a script that is run is executable, parses, and says by which interpreter.
@@ -51,7 +51,7 @@ def problems_of(root, path):
     for number, line in enumerate(lines, 1):
         if line != line.rstrip():
             yield number, "has blanks at its end"
-        if "\t" in line and path.endswith((".py", ".yml", ".yaml", ".json", ".md")):
+        if "\t" in line and path.endswith((".py", ".yml", ".yaml", ".json")):
             yield number, "has a tab"
         if line.startswith(" " * 8) and path.endswith((".c", ".h", ".sh")):
             yield number, "is indented by spaces"
