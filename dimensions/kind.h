@@ -28,6 +28,8 @@ struct dim_blocks {
 	size_t count;
 	size_t capacity;
 };
+/* -ENOMEM, the list as it was. After a reserve of n blocks the next n additions succeed. */
+int dim_blocks_reserve(struct dim_blocks *blocks, size_t more);
 int dim_blocks_add(struct dim_blocks *blocks, uint64_t page, uint64_t count, uint64_t born);
 void dim_blocks_free(struct dim_blocks *blocks);
 
@@ -67,8 +69,13 @@ const struct dim_kind *dim_kind_by_name(const char *name);
 /* The table, for lists and hints. */
 const struct dim_kind *dim_kind_at(size_t index);
 
-/* The whole check of a region at a root: kind->check, and the allocation map against what is
- * reachable (each reachable page used, each once; each used page reachable or in `known`). */
+/*
+ * The whole check of a region at a root: kind->check, and the allocation map against what is
+ * reachable: each reachable page is used, and reached once; each used page is reachable or in
+ * `known`. With `known` NULL the latter is not asked: for a region with loads under way, whose pages
+ * nobody can reach yet. A file found dirty has no allocation map: there only the former is proven.
+ * Returns 0 with report->problems counted; the caller judges.
+ */
 int dim_check(struct pool_region *region, const struct pool_root *root,
 	const struct dim_blocks *known, rgm_progress progress, void *context,
 	struct rgm_check_report *report, struct rgm_error *error);
