@@ -19,8 +19,8 @@ find_package(Threads REQUIRED)
 
 add_library(rgm_flags INTERFACE)
 target_link_libraries(rgm_flags INTERFACE Threads::Threads)
-# Empty, so that a file that defines it for itself defines it to the same.
-target_compile_definitions(rgm_flags INTERFACE "_GNU_SOURCE=")
+# A file may say so itself, to the same value: #define _GNU_SOURCE 1.
+target_compile_definitions(rgm_flags INTERFACE _GNU_SOURCE=1)
 target_include_directories(rgm_flags INTERFACE ${PROJECT_SOURCE_DIR}/regionmgr/include)
 target_compile_options(rgm_flags INTERFACE
 	# Internal headers are found by "folder/x.h" alone, never by <folder/x.h>.
