@@ -33,8 +33,8 @@ int layers_change_put_file(struct layers_change *change, const char *name, int f
 /* Piece by piece: begin, appends, end. The run is lengthened in place or moved as it grows. */
 int layers_change_stream_begin(struct layers_change *change, const char *name, uint64_t time_ns,
 	const char *media_type, struct rgm_error *error);
-int layers_change_stream_append(struct layers_change *change, const void *data, size_t data_bytes,
-	struct rgm_error *error);
+int layers_change_stream_append(
+	struct layers_change *change, const void *data, size_t data_bytes, struct rgm_error *error);
 int layers_change_stream_end(struct layers_change *change, struct rgm_error *error);
 /* Remove by name; whether it is there is seen at the build. */
 int layers_change_remove(struct layers_change *change, const char *name, struct rgm_error *error);

@@ -31,7 +31,7 @@ struct build {
 	struct layers_op **ops; /* sorted by name */
 	struct layers_leaf_pack pack;
 	struct layers_root_pack root;
-	uint32_t kept;		   /* the old leaf whose ref was added last; NO_LEAF: none */
+	uint32_t kept;             /* the old leaf whose ref was added last; NO_LEAF: none */
 	struct layers_root totals; /* layer_count, content_bytes, content_pages */
 	struct dim_blocks retired;
 	uint64_t put;

@@ -23,7 +23,7 @@ struct layers_op {
 	uint64_t time_ns;
 	uint32_t name_length;
 	uint32_t media_length; /* 0: none */
-	char strings[];	       /* name NUL media NUL */
+	char strings[];        /* name NUL media NUL */
 };
 
 static inline const char *layers_op_media(const struct layers_op *op)
@@ -34,7 +34,7 @@ static inline const char *layers_op_media(const struct layers_op *op)
 struct layers_change {
 	struct pool_region *region;
 	struct layers_writer writer;
-	uint64_t max_bytes;	 /* of the region: no layer is larger */
+	uint64_t max_bytes;      /* of the region: no layer is larger */
 	uint64_t expected_bytes; /* 0: unknown */
 	bool replace;
 
@@ -52,7 +52,7 @@ struct layers_change {
 	uint64_t arena_count;
 
 	struct layers_op *stream; /* the layer that is being streamed; NULL: none */
-	uint64_t stream_count;	  /* pages of its run, from stream->page */
+	uint64_t stream_count;    /* pages of its run, from stream->page */
 
 	struct dim_blocks built; /* blocks of a build that is not published */
 };

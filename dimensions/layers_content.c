@@ -246,7 +246,7 @@ static int open_source(
 	op->size = (uint64_t)ret_stat->st_size;
 	if (op->time_ns == 0 && ret_stat->st_mtim.tv_sec >= 0)
 		op->time_ns = (uint64_t)ret_stat->st_mtim.tv_sec * 1000000000u +
-			      (uint64_t)ret_stat->st_mtim.tv_nsec;
+		              (uint64_t)ret_stat->st_mtim.tv_nsec;
 	return 0;
 }
 

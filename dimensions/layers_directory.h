@@ -15,12 +15,12 @@
 /* A directory being read: its root block, and one leaf at a time. */
 struct layers_directory {
 	struct pool_region *region;
-	uint64_t id;	    /* the region's, for sentences */
+	uint64_t id;        /* the region's, for sentences */
 	uint64_t end_page;  /* the first page behind the region */
 	uint64_t root_page; /* 0: no content yet; root is an empty one then */
 	struct layers_root *root;
 	struct layers_leaf *leaf; /* the one loaded last; NULL before */
-	size_t leaf_capacity;	  /* bytes */
+	size_t leaf_capacity;     /* bytes */
 };
 
 /* Read and verify the root block. RGM_ECORRUPT names region and page. Nothing to close on failure. */

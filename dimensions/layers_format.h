@@ -43,24 +43,24 @@
 #define LAYERS_LEAF_MAGIC 0x314641454c4c4752ull /* "RGLLEAF1" */
 #define LAYERS_LEAF_BYTES 16384u
 #define LAYERS_BLOCK_MAX  (1ull << 30) /* bytes of a block */
-#define LAYERS_MAX	  (1ull << 26) /* layers of a dimension */
+#define LAYERS_MAX        (1ull << 26) /* layers of a dimension */
 
 struct layers_root {
-	uint64_t magic;		/*  0 */
-	uint64_t block_bytes;	/*  8 */
-	uint64_t born;		/* 16 */
-	uint64_t layer_count;	/* 24 */
+	uint64_t magic;         /*  0 */
+	uint64_t block_bytes;   /*  8 */
+	uint64_t born;          /* 16 */
+	uint64_t layer_count;   /* 24 */
 	uint64_t content_bytes; /* 32  sum of the layers' sizes */
 	uint64_t content_pages; /* 40  sum of the layers' pages */
-	uint32_t leaf_count;	/* 48 */
-	uint32_t crc32c;	/* 52 */
-	uint64_t reserved;	/* 56 */
+	uint32_t leaf_count;    /* 48 */
+	uint32_t crc32c;        /* 52 */
+	uint64_t reserved;      /* 56 */
 };
 
 struct layers_ref {
-	uint64_t page;	      /*  0  of the leaf block */
+	uint64_t page;        /*  0  of the leaf block */
 	uint64_t block_bytes; /*  8 */
-	uint64_t born;	      /* 16 */
+	uint64_t born;        /* 16 */
 	uint32_t crc32c;      /* 24 */
 	uint32_t entry_count; /* 28 */
 	uint32_t name_offset; /* 32  first name in the leaf, in the root block */
@@ -68,19 +68,19 @@ struct layers_ref {
 };
 
 struct layers_leaf {
-	uint64_t magic;	      /*  0 */
+	uint64_t magic;       /*  0 */
 	uint64_t block_bytes; /*  8 */
-	uint64_t born;	      /* 16 */
+	uint64_t born;        /* 16 */
 	uint32_t entry_count; /* 24 */
 	uint32_t crc32c;      /* 28 */
 	uint64_t reserved[4]; /* 32 */
 };
 
 struct layers_entry {
-	uint64_t page;	       /*  0  0 when size is 0 */
-	uint64_t size;	       /*  8  bytes */
+	uint64_t page;         /*  0  0 when size is 0 */
+	uint64_t size;         /*  8  bytes */
 	uint64_t time_ns;      /* 16  since 1970 */
-	uint64_t born;	       /* 24 */
+	uint64_t born;         /* 24 */
 	uint32_t crc32c;       /* 32  of the size bytes */
 	uint32_t name_offset;  /* 36 */
 	uint32_t name_length;  /* 40 */

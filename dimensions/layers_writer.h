@@ -23,9 +23,9 @@
 
 struct layers_writer {
 	struct pool_region *region;
-	unsigned char *stage;	 /* NULL before the first byte */
-	uint64_t offset;	 /* in the file, of the stage's first byte */
-	size_t used;		 /* bytes in the stage */
+	unsigned char *stage;    /* NULL before the first byte */
+	uint64_t offset;         /* in the file, of the stage's first byte */
+	size_t used;             /* bytes in the stage */
 	struct rgm_error failed; /* code 0: not yet */
 };
 
