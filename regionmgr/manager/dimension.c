@@ -170,6 +170,8 @@ struct dimension *dimension_find_id(struct rgm_manager *manager, uint64_t id)
 void registry_add(struct rgm_manager *manager, struct dimension *dimension, struct dim_state *state)
 {
 	dimension_get(dimension);
+	if (dimension->state != state)
+		free(dimension->state); /* nobody has seen it */
 	dimension->state = state;
 	urcu_bp_read_lock();
 	cds_lfht_add(manager->registry->by_id, hash_id(dimension->id), &dimension->by_id);

@@ -66,7 +66,7 @@ static inline struct pool_region *dimension_region(const struct dimension *dimen
 void dimension_get(struct dimension *dimension);
 
 /* The following under the commit lock; they cannot fail. */
-/* Make it found; the registry takes a reference. */
+/* Make it found; the registry takes a reference. A state that it had before is freed. */
 void registry_add(struct rgm_manager *manager, struct dimension *dimension, struct dim_state *state);
 /* Replace its state, perhaps under another name. The old one is freed after a grace period. */
 void registry_update(struct dimension *dimension, struct dim_state *state);

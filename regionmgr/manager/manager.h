@@ -59,6 +59,7 @@ struct rgm_manager {
 	uint8_t incarnation[16];
 	uint64_t started_ns;           /* CLOCK_REALTIME */
 	uint64_t started_monotonic_ns;
+	uint64_t start_version;        /* the version counter goes on from here */
 	uint32_t max_dimensions, max_readers, max_clients, max_loads;
 	uint64_t default_max_bytes;
 	uint32_t warn_section_ms;
@@ -83,6 +84,7 @@ struct rgm_manager {
 	struct manager_server *server;
 
 	atomic_uint loads;             /* under way */
+	atomic_size_t in_use;          /* dimensions that wait for readers of an earlier manager */
 	atomic_uint_least64_t counters[COUNTER_COUNT];
 };
 
@@ -142,15 +144,19 @@ uint64_t session_number(const struct session *session);
 int session_pidfd(const struct session *session); /* -1: none; owned by the session */
 uint64_t session_table_bytes(const struct rgm_manager *manager);
 uint64_t session_segment_bytes(const struct session *session);
+/* Slots and holds that the segment has room for: what the reader is told. */
+void session_capacity(const struct session *session, uint32_t *ret_slots, uint32_t *ret_holds);
 /* A region for a session: read-only, a description of its own with its lock; permission checked. */
 int sessions_map(struct rgm_manager *manager, struct session *session, uint64_t dimension_id,
 	int *ret_region, uint64_t *ret_window_bytes, struct rgm_error *error);
-/* The process that attached is proven dead (its pidfd is readable): its slot words count no more. */
+/* The process that attached is proven dead (its pidfd is readable): its slot words count no more. The
+ * server hangs up on it as well: a child may have inherited the socket. */
 void sessions_died(struct rgm_manager *manager, struct session *session);
-/* Its connection ended: the server forgets the session; its lock decides when it ends. */
+/* Its connection ended: the server forgets the session, which may be freed from now on; its lock
+ * decides when. */
 void sessions_hangup(struct rgm_manager *manager, struct session *session);
-/* End every session whose connection is gone or process is dead and whose lock is free. Called by the
- * server at hang-ups and while some are pending. Returns how many are still pending. */
+/* End every session whose connection is gone and whose lock is free. Called by the server at hang-ups
+ * and while some are pending. Returns how many are still pending. */
 size_t sessions_sweep(struct rgm_manager *manager);
 
 /* --- info.c: what is told. Rows are by value; each call is a consistent look, not a lock. ----- */
@@ -168,6 +174,8 @@ size_t info_readers(struct rgm_manager *manager, uint64_t after, struct rgm_read
 /* The counters from index `from` on. */
 size_t info_stats(struct rgm_manager *manager, size_t from, struct rgm_counter *rows,
 	size_t capacity);
+/* Log, once each, sessions whose oldest section is older than warn_section_ms and keeps memory. */
+void info_warn(struct rgm_manager *manager);
 /* rgm_control_check() on the served region, under a hold of the manager's own. */
 int info_check(struct rgm_manager *manager, const char *name, rgm_progress progress, void *context,
 	struct rgm_check_report *ret_report, struct rgm_error *error);

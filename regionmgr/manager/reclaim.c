@@ -12,12 +12,14 @@
 #include <urcu/wfcqueue.h>
 
 #include "pool/os.h"
+#include "regionmgr/manager/open.h"
 #include "regionmgr/manager/sessions.h"
 #include "regionmgr/manager/table.h"
 
 #define STEP_BLOCKS   8192u /* freed at most between two looks at who else wants the lock */
 #define RETRY_LEAST_MS 2u
 #define RETRY_MOST_MS  64u
+#define LOOK_AROUND_MS 500u
 
 struct retired {
 	struct cds_wfcq_node node;
@@ -263,12 +265,27 @@ static bool wait_for_work(struct reclaim *reclaim, bool waiting, unsigned ms)
 	return go_on;
 }
 
+/* What else is looked at now and then: nothing that could not wait half a second. */
+static void look_around(struct reclaim *reclaim, bool waiting, uint64_t *last_ns)
+{
+	uint64_t now = os_now_ns();
+	if (now - *last_ns < LOOK_AROUND_MS * 1000000ull)
+		return;
+	*last_ns = now;
+	if (waiting)
+		info_warn(reclaim->manager);
+	if (atomic_load(&reclaim->manager->in_use))
+		dimensions_retry(reclaim->manager);
+}
+
 static void *run(void *argument)
 {
 	struct reclaim *reclaim = argument;
 	unsigned ms = RETRY_LEAST_MS;
 	bool waiting = false;
-	while (wait_for_work(reclaim, waiting, ms)) {
+	uint64_t last_ns = os_now_ns();
+	while (wait_for_work(reclaim, waiting || atomic_load(&reclaim->manager->in_use),
+		waiting ? ms : LOOK_AROUND_MS)) {
 		long freed = pass(reclaim, STEP_BLOCKS);
 		while (freed == (long)STEP_BLOCKS)
 			freed = pass(reclaim, STEP_BLOCKS);
@@ -277,6 +294,7 @@ static void *run(void *argument)
 		pthread_mutex_unlock(&reclaim->lock);
 		/* A reader that stays costs fewer and fewer looks. */
 		ms = freed > 0 ? RETRY_LEAST_MS : ms < RETRY_MOST_MS ? ms * 2 : RETRY_MOST_MS;
+		look_around(reclaim, waiting, &last_ns);
 	}
 	return NULL;
 }

@@ -43,9 +43,12 @@ struct session_look {
 	uint64_t attached_ns; /* CLOCK_MONOTONIC */
 	struct sessions_view view;
 	uint32_t sections;
-	bool *warned;         /* an old section was logged */
+	bool warned;          /* an old section was logged */
 };
 void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 	void (*each)(void *context, struct session_look *look), void *context);
+
+/* Remember for a session, if it is still there, that an old section of it was logged or is over. */
+void sessions_set_warned(struct sessions *sessions, uint64_t number, bool warned);
 
 #endif

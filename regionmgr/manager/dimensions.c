@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All dimensions at once: at the manager's start and at its end. See open.h. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "pool/error.h"
+#include "regionmgr/manager/change.h"
+#include "regionmgr/manager/open.h"
+
+/* Open the region and verify the kind's own blocks. */
+static int open_region(struct dimension *dimension, struct pool_region **ret_region,
+	struct pool_root *ret_root, struct dim_summary *ret_summary, struct rgm_error *error)
+{
+	struct rgm_manager *manager = dimension->manager;
+	struct pool_region_options options = {.id = dimension->id,
+		.kind = dimension->kind->number,
+		.max_bytes = dimension->max_bytes,
+		.instance_id = manager->instance_id,
+		.incarnation = manager->incarnation};
+	struct pool_region *region;
+	int rc = pool_region_open(manager->folder, dimension->file, &options, &region, error);
+	if (rc)
+		return rc;
+	struct pool_region_info info;
+	pool_region_info(region, &info);
+	rc = dimension->kind->open(region, &info.root, ret_summary, error);
+	if (rc) {
+		pool_region_close(region);
+		return rc;
+	}
+	*ret_region = region;
+	*ret_root = info.root;
+	return 0;
+}
+
+static struct dimension *from_record(
+	struct rgm_manager *manager, const struct catalog_record *record)
+{
+	struct dimension *dimension = dimension_create(manager, record->id);
+	if (!dimension)
+		return NULL;
+	dimension->kind = dim_kind_by_number(record->kind);
+	dimension->max_bytes = record->max_bytes;
+	dimension->access_count = record->access_count;
+	memcpy(dimension->access, record->access, sizeof dimension->access);
+	catalog_region_name(record->id, dimension->file);
+	return dimension;
+}
+
+static int open_one(struct rgm_manager *manager, const struct catalog_record *record)
+{
+	struct dimension *dimension = from_record(manager, record);
+	if (!dimension)
+		return -ENOMEM;
+	char name[RGM_NAME_MAX + 1] = {0};
+	memcpy(name, record->name, record->name_length);
+	struct dim_state *state = dim_state_create(dimension, name);
+	if (!state) {
+		dimension_put(dimension);
+		return -ENOMEM;
+	}
+	struct rgm_error why;
+	struct pool_region *region = NULL;
+	int rc = open_region(dimension, &region, &state->root, &state->summary, &why);
+	if (rc) {
+		dimension->refused_code = rc;
+		snprintf(dimension->reason, sizeof dimension->reason, "%.*s",
+			(int)sizeof dimension->reason - 1, why.message);
+		manager_log(manager, RGM_LOG_WARNING, "refused",
+			MANAGER_FIELDS({"name", name, 0}, {"file", dimension->file, 0},
+				{"reason", why.message, 0}),
+			"dimension '%s' is not served: %s", name, why.message);
+	} else {
+		dimension->region = region;
+		if (state->root.version > manager->start_version)
+			manager->start_version = state->root.version;
+	}
+	registry_add(manager, dimension, state);
+	dimension_put(dimension);
+	return 0;
+}
+
+int dimensions_open(struct rgm_manager *manager, const struct catalog *catalog,
+	struct rgm_error *error)
+{
+	for (uint32_t i = 0; i < catalog->header.count; i++) {
+		int rc = open_one(manager, &catalog->records[i]);
+		if (rc)
+			return pool_fail(error, rc, "opening the dimensions: %s", strerror(-rc));
+	}
+	return 0;
+}
+
+/* --- Publishing ------------------------------------------------------------------------------- */
+
+struct gather {
+	struct dimension **dimensions;
+	size_t count, capacity;
+	bool (*wanted)(const struct dimension *dimension);
+};
+
+static int gather_one(void *context, struct dimension *dimension, const struct dim_state *state)
+{
+	struct gather *gather = context;
+	(void)state;
+	if (gather->wanted && !gather->wanted(dimension))
+		return 0;
+	if (gather->count == gather->capacity)
+		return -ENOMEM;
+	dimension_get(dimension);
+	gather->dimensions[gather->count++] = dimension;
+	return 0;
+}
+
+/* References to the dimensions of a sort. The array is freed by let_go(). */
+static int gather_all(struct rgm_manager *manager, struct gather *gather,
+	bool (*wanted)(const struct dimension *dimension))
+{
+	*gather = (struct gather){.capacity = manager->max_dimensions + 1u, .wanted = wanted};
+	gather->dimensions = calloc(gather->capacity, sizeof *gather->dimensions);
+	return gather->dimensions ? registry_each(manager, gather_one, gather) : -ENOMEM;
+}
+
+static void let_go(struct gather *gather)
+{
+	for (size_t i = 0; i < gather->count; i++)
+		dimension_put(gather->dimensions[i]);
+	free(gather->dimensions);
+}
+
+static bool is_served(const struct dimension *dimension)
+{
+	return dimension->region != NULL;
+}
+
+static bool is_in_use(const struct dimension *dimension)
+{
+	return dimension->region == NULL && dimension->refused_code == RGM_EINUSE;
+}
+
+/* Under commit, or before anybody else is there. */
+static int publish(struct rgm_manager *manager, struct dimension **dimensions, size_t count,
+	struct rgm_error *error)
+{
+	struct table_change *changes = calloc(count + 1, sizeof *changes);
+	if (!changes)
+		return pool_fail(error, -ENOMEM, "publishing %zu dimensions: no memory", count);
+	for (size_t i = 0; i < count; i++)
+		change_entry(dimensions[i], dimensions[i]->state,
+			dimensions[i]->state->root.version, &changes[i]);
+	struct table_draft *draft;
+	uint64_t version;
+	int rc = table_next_version(manager->table, &version, error);
+	if (rc == 0)
+		rc = table_draft(manager->table, version, changes, count, &draft, error);
+	if (rc == 0)
+		table_publish(manager->table, draft, false);
+	free(changes);
+	return rc;
+}
+
+int dimensions_publish(struct rgm_manager *manager, struct rgm_error *error)
+{
+	struct gather served;
+	int rc = gather_all(manager, &served, is_served);
+	if (rc)
+		rc = pool_fail(error, rc, "publishing the dimensions: %s", strerror(-rc));
+	for (size_t i = 0; i < served.count; i++)
+		served.dimensions[i]->index = (uint32_t)i;
+	if (rc == 0 && served.count)
+		rc = publish(manager, served.dimensions, served.count, error);
+	let_go(&served);
+	struct gather in_use;
+	if (rc == 0 && gather_all(manager, &in_use, is_in_use) == 0) {
+		atomic_store(&manager->in_use, in_use.count);
+		let_go(&in_use);
+	}
+	return rc;
+}
+
+static bool retry_one(struct rgm_manager *manager, struct dimension *dimension)
+{
+	struct pool_region *region;
+	struct dim_state *state = dim_state_create(dimension, dimension->state->name);
+	if (!state)
+		return false;
+	int rc = open_region(dimension, &region, &state->root, &state->summary, NULL);
+	if (rc) {
+		free(state);
+		return false;
+	}
+	if (table_free_index(manager->table, &dimension->index, NULL)) {
+		pool_region_close(region);
+		free(state);
+		return false;
+	}
+	registry_update(dimension, state);
+	__atomic_store_n(&dimension->region, region, __ATOMIC_RELEASE);
+	dimension->refused_code = 0;
+	if (publish(manager, &dimension, 1, NULL)) {
+		/* The next try publishes it: it stays refused until then. */
+		__atomic_store_n(&dimension->region, NULL, __ATOMIC_RELEASE);
+		dimension->refused_code = RGM_EINUSE;
+		pool_region_close(region);
+		return false;
+	}
+	manager_log(manager, RGM_LOG_INFO, "served", MANAGER_FIELDS({"name", state->name, 0}),
+		"dimension '%s' is served: the readers of the earlier manager are gone",
+		state->name);
+	return true;
+}
+
+void dimensions_retry(struct rgm_manager *manager)
+{
+	struct gather waiting;
+	size_t left = 0;
+	pthread_mutex_lock(&manager->commit);
+	if (!manager->stopping && gather_all(manager, &waiting, is_in_use) == 0) {
+		for (size_t i = 0; i < waiting.count; i++)
+			left += !retry_one(manager, waiting.dimensions[i]);
+		let_go(&waiting);
+	}
+	atomic_store(&manager->in_use, left);
+	pthread_mutex_unlock(&manager->commit);
+}
+
+/* --- The end ---------------------------------------------------------------------------------- */
+
+void dimensions_remove_orphans(struct rgm_manager *manager)
+{
+	int copy = openat(manager->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *folder = copy < 0 ? NULL : fdopendir(copy);
+	if (!folder) {
+		if (copy >= 0)
+			close(copy);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		uint64_t id = catalog_region_id(entry->d_name);
+		struct dimension *owner = id ? dimension_find_id(manager, id) : NULL;
+		if (id && !owner && unlinkat(manager->folder, entry->d_name, 0) == 0)
+			manager_log(manager, RGM_LOG_INFO, "orphan",
+				MANAGER_FIELDS({"file", entry->d_name, 0}),
+				"region file '%s' of an unfinished load removed", entry->d_name);
+		dimension_put(owner);
+	}
+	closedir(folder);
+}
+
+int dimensions_close(struct rgm_manager *manager, struct rgm_error *error)
+{
+	struct gather served;
+	int rc = gather_all(manager, &served, is_served);
+	if (rc) {
+		let_go(&served);
+		return pool_fail(error, rc, "closing the dimensions: %s", strerror(-rc));
+	}
+	/* The allocation maps get their pages before the blocks that readers may still see are freed. */
+	for (size_t i = 0; i < served.count && rc == 0; i++)
+		rc = pool_region_reserve_map(served.dimensions[i]->region, error);
+	reclaim_release_all(manager->reclaim);
+	for (size_t i = 0; i < served.count; i++) {
+		struct dimension *dimension = served.dimensions[i];
+		struct rgm_error why;
+		int failed = pool_region_close_clean(
+			dimension->region, &dimension->state->root, &why);
+		dimension->region = NULL;
+		if (failed) {
+			manager_log(manager, RGM_LOG_ERROR, "close",
+				MANAGER_FIELDS({"name", dimension->state->name, 0}),
+				"dimension '%s' was not saved: %s", dimension->state->name,
+				why.message);
+			if (rc == 0)
+				rc = pool_fail(error, failed, "dimension '%s' was not saved: %s",
+					dimension->state->name, why.message);
+		}
+	}
+	let_go(&served);
+	return rc;
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing a manager: each step undone by the one function that also closes. */
+#include "regionmgr/manager/open.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/guard.h"
+#include "ipc/socket.h"
+#include "pool/error.h"
+#include "pool/os.h"
+#include "regionmgr/manager/change.h"
+#include "regionmgr/manager/sessions.h"
+
+#define LOCK_FILE "lock"
+/* After an unclean end the version counter jumps over what may have been published unsaved. */
+#define VERSION_JUMP (1u << 20)
+
+int manager_thread(pthread_t *ret_thread, void *(*run)(void *argument), void *argument)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int rc = pthread_create(ret_thread, NULL, run, argument);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -rc;
+}
+
+/* --- Forks: the child must not keep the instance's lock ---------------------------------------- */
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all_locks */
+static int all_locks[64];                                    /* descriptors + 1; 0: free */
+static pthread_once_t all_once = PTHREAD_ONCE_INIT;
+
+static void forget_locks(void)
+{
+	for (size_t i = 0; i < sizeof all_locks / sizeof all_locks[0]; i++)
+		if (all_locks[i])
+			close(all_locks[i] - 1);
+}
+
+static void register_fork(void)
+{
+	pthread_atfork(NULL, NULL, forget_locks);
+}
+
+static void swap_lock(int from, int to)
+{
+	pthread_once(&all_once, register_fork);
+	pthread_mutex_lock(&all_lock);
+	for (size_t i = 0; i < sizeof all_locks / sizeof all_locks[0]; i++) {
+		if (all_locks[i] == from) {
+			all_locks[i] = to;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&all_lock);
+}
+
+/* --- Steps of opening ------------------------------------------------------------------------- */
+
+static int apply_options(struct rgm_manager *manager, const struct rgm_manager_options *options,
+	struct rgm_error *error)
+{
+	const char *instance = ipc_instance_name(options->instance);
+	int rc = ipc_check_name("instance", instance, error);
+	if (rc)
+		return rc;
+	if (options->access_count > MANAGER_ACCESS_MAX)
+		return pool_fail(error, RGM_ELIMIT,
+			"an access list of %zu entries is beyond the limit of %u",
+			options->access_count, MANAGER_ACCESS_MAX);
+	if (options->max_dimensions > IPC_MAX_DIMENSIONS)
+		return pool_fail(error, RGM_ELIMIT, "max_dimensions %u is beyond the limit of %u",
+			options->max_dimensions, IPC_MAX_DIMENSIONS);
+	memcpy(manager->instance, instance, strlen(instance) + 1);
+	manager->max_dimensions = options->max_dimensions ? options->max_dimensions : 4096;
+	manager->max_readers = options->max_readers ? options->max_readers : 1024;
+	manager->max_clients = options->max_clients ? options->max_clients : 2048;
+	manager->max_loads = options->max_loads ? options->max_loads : 32;
+	manager->default_max_bytes =
+		options->default_max_bytes ? options->default_max_bytes : 16ull << 30;
+	manager->warn_section_ms = options->warn_section_ms ? options->warn_section_ms : 10000;
+	manager->disable = options->disable;
+	manager->membarrier =
+		!(options->disable & RGM_DISABLE_MEMBARRIER) && os_membarrier_usable();
+	manager->access_count = options->access_count;
+	if (options->access_count)
+		memcpy(manager->access, options->access,
+			options->access_count * sizeof manager->access[0]);
+	manager->log = options->log;
+	manager->log_context = options->log_context;
+	return 0;
+}
+
+static int find_places(struct rgm_manager *manager, const struct rgm_manager_options *options,
+	struct rgm_error *error)
+{
+	const char *dir = options->dir ? options->dir : getenv("REGIONMGR_DIR");
+	if (dir && !*dir)
+		dir = NULL;
+	int rc = 0;
+	if (!dir)
+		rc = ipc_folder_path(manager->instance, manager->folder_path,
+			sizeof manager->folder_path, error);
+	else if (strlen(dir) >= sizeof manager->folder_path)
+		rc = pool_fail(error, -ENAMETOOLONG, "the folder's path is longer than %zu bytes",
+			sizeof manager->folder_path - 1);
+	else
+		memcpy(manager->folder_path, dir, strlen(dir) + 1);
+	if (rc)
+		return rc;
+	if (!options->socket)
+		return ipc_socket_path(manager->instance, dir, manager->socket_path,
+			sizeof manager->socket_path, error);
+	if (strlen(options->socket) >= sizeof manager->socket_path)
+		return pool_fail(error, -ENAMETOOLONG, "the socket's path is longer than %zu bytes",
+			sizeof manager->socket_path - 1);
+	memcpy(manager->socket_path, options->socket, strlen(options->socket) + 1);
+	return 0;
+}
+
+/* The folder with its parents, 0700; ours, and written by nobody else. */
+static int open_folder(struct rgm_manager *manager, struct rgm_error *error)
+{
+	char path[sizeof manager->folder_path];
+	memcpy(path, manager->folder_path, sizeof path);
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		mkdir(path, 0700);
+		*slash = '/';
+	}
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return pool_fail_errno(error, "folder '%s' could not be made", path);
+	manager->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (manager->folder < 0)
+		return pool_fail_errno(error, "folder '%s'", path);
+	struct stat status;
+	if (fstat(manager->folder, &status))
+		return pool_fail_errno(error, "folder '%s'", path);
+	if (status.st_uid != geteuid() || (status.st_mode & 022)) {
+		pool_fail(error, -EPERM,
+			"folder '%s' belongs to user %u with mode %03o: others could write in it",
+			path, status.st_uid, status.st_mode & 0777);
+		pool_hint(error, "chown %u '%s' && chmod 700 '%s'", geteuid(), path, path);
+		return -EPERM;
+	}
+	return 0;
+}
+
+static int take_lock(struct rgm_manager *manager, struct rgm_error *error)
+{
+	manager->lock_file = openat(manager->folder, LOCK_FILE,
+		O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (manager->lock_file < 0)
+		return pool_fail_errno(error, "lock file in '%s'", manager->folder_path);
+	char holder[32] = {0};
+	int rc = os_lock_exclusive(manager->lock_file);
+	if (rc) {
+		/* The number is a label for people; the lock alone decides. */
+		ssize_t got = pread(manager->lock_file, holder, sizeof holder - 1, 0);
+		if (got < 0)
+			got = 0;
+		holder[strspn(holder, "0123456789")] = 0;
+		close(manager->lock_file);
+		manager->lock_file = -1;
+		if (rc != -EAGAIN)
+			return pool_fail(error, rc, "lock file in '%s': %s", manager->folder_path,
+				strerror(-rc));
+		pool_fail(error, RGM_EINUSE,
+			"instance '%s' in '%s' is served already by process %s", manager->instance,
+			manager->folder_path, *holder ? holder : "?");
+		pool_hint(error, "regionctl status");
+		return RGM_EINUSE;
+	}
+	swap_lock(0, manager->lock_file + 1);
+	int length = snprintf(holder, sizeof holder, "%d\n", (int)getpid());
+	if (ftruncate(manager->lock_file, 0) ||
+		os_write_all(manager->lock_file, holder, (size_t)length, 0))
+		return pool_fail_errno(error, "lock file in '%s'", manager->folder_path);
+	return 0;
+}
+
+/* Who we are, and where the counters go on. */
+static int take_catalog(struct rgm_manager *manager, struct catalog *catalog,
+	struct rgm_error *error)
+{
+	int rc = catalog_read(manager->folder, catalog, error);
+	if (rc == 0) {
+		memcpy(manager->instance_id, catalog->header.instance_id,
+			sizeof manager->instance_id);
+		manager->next_dimension_id = catalog->header.next_dimension_id;
+		manager->start_version = catalog->header.version;
+		if (catalog->header.state != CATALOG_STOPPED)
+			manager->start_version += VERSION_JUMP;
+	} else if (rc == -ENOENT) {
+		manager->next_dimension_id = 1;
+		rc = os_random(manager->instance_id, sizeof manager->instance_id);
+		if (rc)
+			pool_fail(error, rc, "random numbers: %s", strerror(-rc));
+	}
+	if (rc == 0) {
+		rc = os_random(manager->incarnation, sizeof manager->incarnation);
+		if (rc)
+			pool_fail(error, rc, "random numbers: %s", strerror(-rc));
+	}
+	return rc;
+}
+
+static int start(struct rgm_manager *manager, const struct catalog *catalog,
+	struct rgm_error *error)
+{
+	if (registry_create(manager, &manager->registry) ||
+		sessions_create(manager, &manager->sessions))
+		return pool_fail(error, -ENOMEM, "no memory");
+	int rc = dimensions_open(manager, catalog, error);
+	if (rc == 0)
+		rc = catalog_write(manager, CATALOG_RUNNING, NULL, error);
+	if (rc == 0)
+		rc = table_create(manager, manager->start_version + 1, &manager->table, error);
+	if (rc)
+		return rc;
+	rc = reclaim_create(manager, &manager->reclaim);
+	if (rc)
+		return pool_fail(error, rc, "reclaim thread: %s", strerror(-rc));
+	rc = dimensions_publish(manager, error);
+	if (rc)
+		return rc;
+	dimensions_remove_orphans(manager);
+	rc = guard_install();
+	if (rc)
+		return pool_fail(error, rc, "SIGBUS handler: %s", strerror(-rc));
+	return server_start(manager, error);
+}
+
+/* --- Open and close --------------------------------------------------------------------------- */
+
+/* Undo everything that is there. Nothing is saved: see rgm_manager_close(). */
+static void dismantle(struct rgm_manager *manager)
+{
+	server_stop(manager);
+	reclaim_destroy(manager->reclaim);
+	sessions_destroy(manager->sessions);
+	if (manager->registry)
+		registry_destroy(manager);
+	table_destroy(manager->table);
+	if (manager->lock_file >= 0) {
+		swap_lock(manager->lock_file + 1, 0);
+		close(manager->lock_file);
+	}
+	if (manager->folder >= 0)
+		close(manager->folder);
+	pthread_mutex_destroy(&manager->commit);
+	pthread_mutex_destroy(&manager->log_lock);
+	free(manager);
+}
+
+int rgm_manager_open(const struct rgm_manager_options *options, struct rgm_manager **ret_manager,
+	struct rgm_error *error)
+{
+	static const struct rgm_manager_options defaults = {.size = sizeof defaults};
+	struct rgm_manager *manager = calloc(1, sizeof *manager);
+	if (!manager)
+		return pool_fail(error, -ENOMEM, "no memory");
+	manager->folder = manager->lock_file = -1;
+	manager->pid = getpid();
+	manager->started_ns = os_realtime_ns();
+	manager->started_monotonic_ns = os_now_ns();
+	pthread_mutex_init(&manager->commit, NULL);
+	pthread_mutex_init(&manager->log_lock, NULL);
+	struct catalog catalog = {0};
+	if (!options)
+		options = &defaults;
+	int rc = apply_options(manager, options, error);
+	if (rc == 0)
+		rc = find_places(manager, options, error);
+	if (rc == 0)
+		rc = open_folder(manager, error);
+	if (rc == 0)
+		rc = take_lock(manager, error);
+	if (rc == 0)
+		rc = take_catalog(manager, &catalog, error);
+	if (rc == 0)
+		rc = start(manager, &catalog, error);
+	catalog_free(&catalog);
+	if (rc) {
+		dismantle(manager);
+		return rc;
+	}
+	manager_log(manager, RGM_LOG_INFO, "start",
+		MANAGER_FIELDS({"instance", manager->instance, 0},
+			{"folder", manager->folder_path, 0}, {"socket", manager->socket_path, 0}),
+		"instance '%s' is served from '%s'", manager->instance, manager->folder_path);
+	*ret_manager = manager;
+	return 0;
+}
+
+int rgm_manager_close(struct rgm_manager *manager, struct rgm_error *error)
+{
+	if (!manager)
+		return 0;
+	if (manager_forked(manager, getpid()))
+		return change_forked(error);
+	server_stop(manager);
+	pthread_mutex_lock(&manager->commit);
+	manager->stopping = true;
+	pthread_mutex_unlock(&manager->commit);
+	table_stop(manager->table);
+	int rc = dimensions_close(manager, error);
+	if (rc == 0)
+		rc = catalog_write(manager, CATALOG_STOPPED, NULL, error);
+	manager_log(manager, RGM_LOG_INFO, "stop",
+		MANAGER_FIELDS({"instance", manager->instance, 0}), "instance '%s' %s",
+		manager->instance, rc ? "stopped with an error" : "stopped cleanly");
+	dismantle(manager);
+	return rc;
+}
+
+const char *rgm_manager_socket(const struct rgm_manager *manager)
+{
+	return manager->socket_path;
+}
+
+const char *rgm_manager_folder(const struct rgm_manager *manager)
+{
+	return manager->folder_path;
+}

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sessions: the segment of each attached reader, read as hostile bytes; its death, told by its lock.
+ *
+ * A session ends when its segment's lock is free: nobody maps the segment any more, so nobody holds a
+ * span of it. Hang-up and the death of the process only prompt the question. Death, proven by a pidfd,
+ * makes its slot words count no more at once; its holds may be inherited by a child and count until
+ * the lock is free.
+ */
+#include "regionmgr/manager/sessions.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ipc/guard.h"
+#include "ipc/socket.h"
+#include "pool/error.h"
+#include "pool/os.h"
+#include "regionmgr/manager/dimension.h"
+#include "regionmgr/manager/table.h"
+
+#define SLOTS_DEFAULT 128u
+#define HOLDS_DEFAULT 256u
+
+struct session {
+	struct session *next;
+	struct rgm_manager *manager;
+	uint64_t number;
+	char label[32];
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[64];
+	size_t group_count;
+	int pidfd;
+	uint64_t attached_ns;
+	char name[IPC_SHM_NAME_BYTES];
+	int file; /* a description without a lock, to probe the reader's */
+	struct ipc_segment *segment;
+	uint64_t segment_bytes;
+	uint32_t slots, holds;
+	uint64_t damage; /* relaxed, by the SIGBUS guard */
+	/* under sessions.lock */
+	bool connected;
+	bool alive;
+	bool warned;
+	bool damage_told;
+	/* Dimensions given to it, with a reference each, for the figure `mapped`. */
+	struct dimension **mapped;
+	uint32_t mapped_count, mapped_capacity;
+};
+
+struct sessions {
+	struct rgm_manager *manager;
+	pthread_mutex_t lock; /* guards the list and what is marked above; order: see manager.h */
+	struct session *first, *last; /* by number */
+	uint32_t count;
+	uint64_t next_number;
+};
+
+int sessions_create(struct rgm_manager *manager, struct sessions **ret_sessions)
+{
+	struct sessions *sessions = calloc(1, sizeof *sessions);
+	if (!sessions)
+		return -ENOMEM;
+	sessions->manager = manager;
+	sessions->next_number = 1;
+	pthread_mutex_init(&sessions->lock, NULL);
+	*ret_sessions = sessions;
+	return 0;
+}
+
+static void session_free(struct session *session)
+{
+	if (session->segment) {
+		guard_remove(session->segment);
+		os_unmap(session->segment, session->segment_bytes);
+	}
+	if (session->file >= 0) {
+		close(session->file);
+		os_shm_unlink(session->name);
+	}
+	if (session->pidfd >= 0)
+		close(session->pidfd);
+	for (uint32_t i = 0; i < session->mapped_count; i++) {
+		atomic_fetch_sub_explicit(&session->mapped[i]->mapped, 1, memory_order_relaxed);
+		dimension_put(session->mapped[i]);
+	}
+	free(session->mapped);
+	free(session);
+}
+
+void sessions_destroy(struct sessions *sessions)
+{
+	if (!sessions)
+		return;
+	while (sessions->first) {
+		struct session *session = sessions->first;
+		sessions->first = session->next;
+		session_free(session);
+	}
+	pthread_mutex_destroy(&sessions->lock);
+	free(sessions);
+}
+
+/* --- Attaching -------------------------------------------------------------------------------- */
+
+static int make_segment(struct session *session, int *ret_reader, struct rgm_error *error)
+{
+	int rc = os_shm_create(
+		session->name, session->segment_bytes, session->segment_bytes, &session->file);
+	if (rc) {
+		session->file = -1;
+		return pool_fail(error, rc, "shared memory '%s' could not be made: %s",
+			session->name, strerror(-rc));
+	}
+	struct ipc_segment header = {.magic = IPC_SEGMENT_MAGIC,
+		.layout_version = IPC_LAYOUT_VERSION,
+		.slots = session->slots,
+		.holds = session->holds};
+	void *base = NULL;
+	int reader = -1;
+	rc = os_write_all(session->file, &header, sizeof header, 0);
+	if (rc == 0)
+		rc = os_map(session->file, session->segment_bytes, false, &base);
+	if (rc == 0) {
+		session->segment = base;
+		rc = guard_add(base, session->segment_bytes, true, false, &session->damage);
+	}
+	if (rc == 0)
+		rc = os_shm_open(session->name, true, &reader);
+	if (rc == 0)
+		rc = os_lock_exclusive(reader);
+	if (rc) {
+		if (reader >= 0)
+			close(reader);
+		return pool_fail(error, rc, "shared memory '%s': %s", session->name, strerror(-rc));
+	}
+	*ret_reader = reader;
+	return 0;
+}
+
+static struct session *session_create(struct rgm_manager *manager, const struct peer *peer,
+	const char *label, uint32_t slots, uint32_t holds)
+{
+	struct session *session = calloc(1, sizeof *session);
+	if (!session)
+		return NULL;
+	session->manager = manager;
+	session->pid = peer->pid;
+	session->uid = peer->uid;
+	session->gid = peer->gid;
+	session->group_count = peer->group_count;
+	memcpy(session->groups, peer->groups, sizeof session->groups);
+	session->pidfd = -1;
+	session->file = -1;
+	session->connected = session->alive = true;
+	session->attached_ns = os_now_ns();
+	strncpy(session->label, label, sizeof session->label - 1);
+	/* One slot more than asked for: the library's own, for its looks outside sections. */
+	session->slots = (slots ? slots : SLOTS_DEFAULT) + 1;
+	session->holds = holds ? holds : HOLDS_DEFAULT;
+	session->segment_bytes = ipc_segment_bytes(session->slots, session->holds);
+	return session;
+}
+
+int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const char *label,
+	uint32_t slots, uint32_t holds, struct session **ret_session, int *ret_table,
+	int *ret_segment, struct rgm_error *error)
+{
+	struct sessions *sessions = manager->sessions;
+	if (slots > IPC_MAX_SLOTS || holds > IPC_MAX_HOLDS)
+		return pool_fail(error, RGM_ELIMIT,
+			"an attach asked for %u slots and %u holds; the limits are %u and %u",
+			slots, holds, IPC_MAX_SLOTS, IPC_MAX_HOLDS);
+	struct session *session = session_create(manager, peer, label, slots, holds);
+	if (!session)
+		return pool_fail(error, -ENOMEM, "attach: no memory");
+	int table = -1, segment = -1;
+	pthread_mutex_lock(&sessions->lock);
+	int rc = 0;
+	if (sessions->count >= manager->max_readers)
+		rc = pool_fail(error, RGM_ELIMIT,
+			"the instance has its limit of %u readers (max_readers)",
+			manager->max_readers);
+	else
+		session->number = sessions->next_number++;
+	pthread_mutex_unlock(&sessions->lock);
+	if (rc == 0) {
+		ipc_segment_name(manager->instance_id, session->number, session->name);
+		rc = make_segment(session, &segment, error);
+	}
+	if (rc == 0) {
+		rc = table_open_reader(manager->table, &table);
+		if (rc)
+			rc = pool_fail(error, rc, "the region table could not be opened anew: %s",
+				strerror(-rc));
+	}
+	if (rc) {
+		if (segment >= 0)
+			close(segment);
+		session_free(session);
+		return rc;
+	}
+	session->pidfd = peer->pidfd;
+	pthread_mutex_lock(&sessions->lock);
+	if (sessions->last)
+		sessions->last->next = session;
+	else
+		sessions->first = session;
+	sessions->last = session;
+	sessions->count++;
+	pthread_mutex_unlock(&sessions->lock);
+	manager_count(manager, COUNTER_attaches, 1);
+	manager_log(manager, RGM_LOG_INFO, "attach",
+		MANAGER_FIELDS({"reader", NULL, session->number},
+			{"pid", NULL, (uint64_t)session->pid}, {"user", NULL, session->uid},
+			{"label", session->label, 0}),
+		"reader %lu attached: process %d, user %u, '%s'", session->number, session->pid,
+		session->uid, session->label);
+	*ret_session = session;
+	*ret_table = table;
+	*ret_segment = segment;
+	return 0;
+}
+
+uint64_t session_number(const struct session *session)
+{
+	return session->number;
+}
+
+int session_pidfd(const struct session *session)
+{
+	return session->pidfd;
+}
+
+uint64_t session_table_bytes(const struct rgm_manager *manager)
+{
+	return table_bytes(manager->table);
+}
+
+uint64_t session_segment_bytes(const struct session *session)
+{
+	return session->segment_bytes;
+}
+
+void session_capacity(const struct session *session, uint32_t *ret_slots, uint32_t *ret_holds)
+{
+	*ret_slots = session->slots;
+	*ret_holds = session->holds;
+}
+
+/* Remember what was given, once per dimension. Takes the reference over. -ENOMEM leaves it. */
+static int remember(struct sessions *sessions, struct session *session, struct dimension *dimension)
+{
+	int rc = 0;
+	pthread_mutex_lock(&sessions->lock);
+	for (uint32_t i = 0; i < session->mapped_count; i++) {
+		if (session->mapped[i] == dimension) {
+			dimension_put(dimension);
+			goto out;
+		}
+	}
+	if (session->mapped_count == session->mapped_capacity) {
+		uint32_t capacity = session->mapped_capacity ? session->mapped_capacity * 2 : 8;
+		struct dimension **mapped =
+			reallocarray(session->mapped, capacity, sizeof *mapped);
+		if (!mapped) {
+			rc = -ENOMEM;
+			goto out;
+		}
+		session->mapped = mapped;
+		session->mapped_capacity = capacity;
+	}
+	session->mapped[session->mapped_count++] = dimension;
+	atomic_fetch_add_explicit(&dimension->mapped, 1, memory_order_relaxed);
+out:
+	pthread_mutex_unlock(&sessions->lock);
+	return rc;
+}
+
+int sessions_map(struct rgm_manager *manager, struct session *session, uint64_t dimension_id,
+	int *ret_region, uint64_t *ret_window_bytes, struct rgm_error *error)
+{
+	struct dimension *dimension = dimension_find_id(manager, dimension_id);
+	if (!dimension)
+		return pool_fail(error, RGM_ENODIM, "there is no dimension with id %lu any more",
+			dimension_id);
+	char name[RGM_NAME_MAX + 1];
+	urcu_bp_read_lock();
+	strcpy(name, rcu_dereference(dimension->state)->name);
+	urcu_bp_read_unlock();
+	struct pool_region *region = dimension_region(dimension);
+	int rc;
+	if (!dimension_permits(manager, dimension, session->uid, session->gid, session->groups,
+		    session->group_count)) {
+		manager_count(manager, COUNTER_refusals, 1);
+		rc = pool_fail(error, RGM_EREFUSED, "user %u may not read dimension '%s'",
+			session->uid, name);
+	} else if (!region) {
+		rc = pool_fail(error, RGM_EDIRTY, "%s", dimension->reason);
+	} else {
+		rc = pool_region_open_reader(region, ret_region, error);
+	}
+	if (rc == 0 && remember(manager->sessions, session, dimension)) {
+		close(*ret_region);
+		rc = pool_fail(error, -ENOMEM, "mapping '%s': no memory", name);
+	}
+	if (rc) {
+		dimension_put(dimension);
+		return rc;
+	}
+	*ret_window_bytes = dimension->max_bytes;
+	manager_count(manager, COUNTER_maps, 1);
+	return 0;
+}
+
+/* --- Ending ----------------------------------------------------------------------------------- */
+
+void sessions_died(struct rgm_manager *manager, struct session *session)
+{
+	pthread_mutex_lock(&manager->sessions->lock);
+	bool news = session->alive;
+	session->alive = false;
+	pthread_mutex_unlock(&manager->sessions->lock);
+	if (!news)
+		return;
+	manager_count(manager, COUNTER_deaths, 1);
+	manager_log(manager, RGM_LOG_INFO, "death",
+		MANAGER_FIELDS({"reader", NULL, session->number},
+			{"pid", NULL, (uint64_t)session->pid}),
+		"reader %lu: process %d ended without detaching", session->number, session->pid);
+}
+
+void sessions_hangup(struct rgm_manager *manager, struct session *session)
+{
+	pthread_mutex_lock(&manager->sessions->lock);
+	session->connected = false;
+	pthread_mutex_unlock(&manager->sessions->lock);
+}
+
+/* Is the lock that lives as long as the reader's mapping free? An error is no proof. */
+static bool lock_free(const struct session *session)
+{
+	bool held = true;
+	return os_lock_held(session->file, &held) == 0 && !held;
+}
+
+size_t sessions_sweep(struct rgm_manager *manager)
+{
+	struct sessions *sessions = manager->sessions;
+	struct session *ended = NULL;
+	size_t pending = 0;
+	pthread_mutex_lock(&sessions->lock);
+	struct session **place = &sessions->first, *before = NULL;
+	while (*place) {
+		struct session *session = *place;
+		bool gone = !session->connected;
+		if (gone && lock_free(session)) {
+			*place = session->next;
+			if (sessions->last == session)
+				sessions->last = before;
+			sessions->count--;
+			session->next = ended;
+			ended = session;
+			continue;
+		}
+		pending += gone;
+		before = session;
+		place = &session->next;
+	}
+	pthread_mutex_unlock(&sessions->lock);
+	while (ended) {
+		struct session *session = ended;
+		ended = session->next;
+		manager_count(manager, COUNTER_sessions_ended, 1);
+		manager_log(manager, RGM_LOG_INFO, "detach",
+			MANAGER_FIELDS({"reader", NULL, session->number}), "reader %lu ended",
+			session->number);
+		session_free(session);
+	}
+	return pending;
+}
+
+/* --- Looking ---------------------------------------------------------------------------------- */
+
+void sessions_view_free(struct sessions_view *view)
+{
+	ipc_seen_free(&view->sections);
+	free(view->holds);
+	*view = (struct sessions_view){0};
+}
+
+static int add_hold(void *context, const struct ipc_held *held)
+{
+	struct sessions_view *view = context;
+	if (view->hold_count == view->hold_capacity) {
+		size_t capacity = view->hold_capacity ? view->hold_capacity * 2 : 64;
+		struct ipc_held *holds = reallocarray(view->holds, capacity, sizeof *holds);
+		if (!holds)
+			return -ENOMEM;
+		view->holds = holds;
+		view->hold_capacity = capacity;
+	}
+	view->holds[view->hold_count++] = *held;
+	return 0;
+}
+
+static void tell_damage(struct session *session)
+{
+	if (session->damage_told || !__atomic_load_n(&session->damage, __ATOMIC_RELAXED))
+		return;
+	session->damage_told = true;
+	manager_count(session->manager, COUNTER_segment_faults, 1);
+	manager_log(session->manager, RGM_LOG_WARNING, "segment",
+		MANAGER_FIELDS({"reader", NULL, session->number},
+			{"pid", NULL, (uint64_t)session->pid}, {"user", NULL, session->uid}),
+		"reader %lu (process %d, user %u) cut off its own segment: what it sees is not "
+		"kept any more",
+		session->number, session->pid, session->uid);
+}
+
+int sessions_scan(struct sessions *sessions, struct sessions_view *view)
+{
+	view->sections.count = 0;
+	view->hold_count = 0;
+	pthread_mutex_lock(&sessions->lock);
+	int rc = 0;
+	if (ipc_manager_barrier(sessions->manager->membarrier)) /* M3 */
+		for (struct session *s = sessions->first; s && rc == 0; s = s->next)
+			if (load32_acquire(&s->segment->membarrier))
+				rc = -EAGAIN;
+	for (struct session *s = sessions->first; s && rc == 0; s = s->next) /* M4 */
+		if (s->alive)
+			rc = ipc_scan_slots(s->segment, s->slots, &view->sections);
+	for (struct session *s = sessions->first; s && rc == 0; s = s->next) { /* M5 */
+		rc = ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, view);
+		tell_damage(s);
+	}
+	pthread_mutex_unlock(&sessions->lock);
+	ipc_seen_sort(&view->sections);
+	return rc;
+}
+
+uint32_t sessions_count(struct sessions *sessions)
+{
+	pthread_mutex_lock(&sessions->lock);
+	uint32_t count = sessions->count;
+	pthread_mutex_unlock(&sessions->lock);
+	return count;
+}
+
+struct holds_on {
+	uint64_t dimension;
+	uint32_t count;
+};
+
+static int count_hold(void *context, const struct ipc_held *held)
+{
+	struct holds_on *on = context;
+	on->count += held->dimension == on->dimension;
+	return 0;
+}
+
+uint32_t sessions_holds_on(struct sessions *sessions, uint64_t dimension)
+{
+	struct holds_on on = {.dimension = dimension};
+	pthread_mutex_lock(&sessions->lock);
+	for (struct session *s = sessions->first; s; s = s->next)
+		ipc_scan_holds(s->segment, s->slots, s->holds, count_hold, &on);
+	pthread_mutex_unlock(&sessions->lock);
+	return on.count;
+}
+
+void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
+	void (*each)(void *context, struct session_look *look), void *context)
+{
+	struct sessions_view view = {0};
+	pthread_mutex_lock(&sessions->lock);
+	for (struct session *s = sessions->first; s && most; s = s->next) {
+		if (s->number <= after)
+			continue;
+		view.sections.count = view.hold_count = 0;
+		if (s->alive)
+			ipc_scan_slots(s->segment, s->slots, &view.sections);
+		ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, &view);
+		struct session_look look = {.number = s->number,
+			.label = s->label,
+			.pid = s->pid,
+			.uid = s->uid,
+			.gid = s->gid,
+			.alive = s->alive,
+			.membarrier = load32_acquire(&s->segment->membarrier) != 0,
+			.mapped = s->mapped_count,
+			.attached_ns = s->attached_ns,
+			.sections = (uint32_t)view.sections.count,
+			.warned = s->warned};
+		ipc_seen_sort(&view.sections);
+		look.view = view;
+		each(context, &look);
+		most--;
+	}
+	pthread_mutex_unlock(&sessions->lock);
+	sessions_view_free(&view);
+}
+
+void sessions_set_warned(struct sessions *sessions, uint64_t number, bool warned)
+{
+	pthread_mutex_lock(&sessions->lock);
+	for (struct session *s = sessions->first; s; s = s->next)
+		if (s->number == number)
+			s->warned = warned;
+	pthread_mutex_unlock(&sessions->lock);
+}
