@@ -64,21 +64,28 @@ endfunction()
 
 if(CMOCKA_FOUND)
 	file(GLOB support CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.c)
-	add_library(rgm_test INTERFACE)
 	if(support)
 		add_library(rgm_test_support STATIC ${support})
 		target_link_libraries(rgm_test_support PRIVATE rgm_flags PkgConfig::CMOCKA)
-		target_link_libraries(rgm_test INTERFACE rgm_test_support)
+		set(rgm_test_support rgm_test_support)
 	endif()
-	target_link_libraries(rgm_test INTERFACE
-		rgm_flags rgm_cli rgm_daemon rgm_manager rgm_reader rgm_dimensions rgm_ipc rgm_pool
-		PkgConfig::CMOCKA m)
+	# What a folder's tests are linked with: the tests of the pool need nothing above it.
+	set(rgm_test_pool rgm_pool)
+	set(rgm_test_ipc rgm_ipc)
+	set(rgm_test_dimensions rgm_dimensions)
+	set(rgm_test_any rgm_cli rgm_daemon rgm_manager rgm_reader)
 
 	file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/*/test_*.c)
 	foreach(source IN LISTS sources)
 		rgm_test_name(name ${source})
 		add_executable(${name} ${source})
-		target_link_libraries(${name} PRIVATE rgm_test)
+		get_filename_component(folder ${source} DIRECTORY)
+		get_filename_component(area ${folder} NAME)
+		if(NOT DEFINED rgm_test_${area})
+			set(area any)
+		endif()
+		target_link_libraries(${name} PRIVATE
+			rgm_flags ${rgm_test_support} ${rgm_test_${area}} PkgConfig::CMOCKA m)
 		set_target_properties(${name} PROPERTIES
 			RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 		rgm_register(${name} ${source} ${name})
