@@ -81,22 +81,29 @@ summary=$gate/summary.txt
 : > "$summary"
 status=0
 "${runner[@]}" ctest --test-dir "$gate" -j "$jobs" --output-on-failure --no-tests=error \
-	"${select[@]}" "$@" 2>&1 | {
-	out=/dev/stdout
+	"${select[@]}" "$@" 2>&1 | tee "$gate/ctest.log" | {
+	ended=
 	while IFS= read -r line; do
-		[[ $line =~ ^[0-9]+%\ tests\ passed ]] && out=$summary
-		printf '%s\n' "$line" >> "$out"
+		[[ $line =~ ^[0-9]+%\ tests\ passed ]] && ended=yes
+		if [[ $ended ]]; then
+			printf '%s\n' "$line" >> "$summary"
+		else
+			printf '%s\n' "$line"
+		fi
 	done
 } || status=${PIPESTATUS[0]}
 shm_left=$(comm -13 <(printf '%s\n' "$shm_before") <(shm_names))
 
-# Every SKIP line, with the test that printed it; a test that ended with 77 and gave no reason too.
+# Every SKIP line, with the test that printed it; and each test that CTest calls skipped without one.
 skips=$gate/skips.txt
 awk '
-	/^[0-9]+\/[0-9]+ Testing: / { test = $3; told = 0 }
-	/^SKIP [^ ]+: / { sub(/^SKIP /, ""); print test ": " $0; told = 1 }
-	/^Test Skipped\.|^Test Not Run|exit code 77/ { if (!told) print test ": " test ": no reason given" }
-' "$gate/Testing/Temporary/LastTest.log" 2> /dev/null | sort -u > "$skips" || true
+	FILENAME ~ /LastTest/ && /^[0-9]+\/[0-9]+ Testing: / { test = $3 }
+	FILENAME ~ /LastTest/ && /^SKIP [^ ]+: / { print test ": " substr($0, 6); told[test] = 1 }
+	FILENAME ~ /ctest\.log/ && / Test +#[0-9]+: .*\*\*\*Skipped/ {
+		sub(/.* Test +#[0-9]+: /, "")
+		if (!told[$1]) print $1 ": " $1 ": no reason given"
+	}
+' "$gate/Testing/Temporary/LastTest.log" "$gate/ctest.log" 2> /dev/null | sort -u > "$skips" || true
 if [[ -s $skips ]]; then
 	printf '\nSkipped, and why:\n'
 	sed 's/^/  /' "$skips"

@@ -30,7 +30,8 @@ fake cmake 'true'
 fake ctest 'folder=$2
 mkdir -p "$folder/Testing/Temporary"
 cp "$LOG" "$folder/Testing/Temporary/LastTest.log"
-echo "1/2 Test #1: test_a ... Passed"
+echo "1/2 Test #1: test_a ............   Passed    0.01 sec"
+echo "2/2 Test  #2: test_b ............${B:-   Passed}    0.01 sec"
 echo
 echo "${PERCENT:-100}% tests passed, 0 tests failed out of 2"
 echo
@@ -58,7 +59,7 @@ for uid in 0 1000; do
 	uncalled sudo
 	called 'ctest .*-L ^quick\$'
 	[[ $(tail -n 3 "$tmp/out" | head -n 1) == '100% tests passed, 0 tests failed out of 2' ]] ||
-		fail "check.sh does not end with CTest's summary"
+		{ cat "$tmp/out"; fail "check.sh does not end with CTest's summary"; }
 done
 run 0 '' ./check.sh
 called 'cmake --preset tsan'
@@ -117,3 +118,9 @@ run 1 'not in tests/allowed-skips.txt: test_a: test_loop' CI=true ./check.sh qui
 run 0 'test_loop' CI=true USER_ID=1000 ./check.sh quick
 printf 'test_loop   # no loop devices in containers\n' >> tests/allowed-skips.txt
 run 0 'test_loop' CI=true ./check.sh quick
+printf '1/2 Testing: test_a\n2/2 Testing: test_b\n' > "$LOG"
+run 0 'test_b: test_b: no reason given' 'B=***Skipped' ./check.sh quick
+run 1 'not in tests/allowed-skips.txt: test_b: test_b' 'B=***Skipped' CI=true ./check.sh quick
+printf '1/2 Testing: test_a\n2/2 Testing: test_b\nSKIP test_b: no root\n' > "$LOG"
+run 0 'test_b: test_b: no root' 'B=***Skipped' ./check.sh quick
+! grep -q 'no reason' "$tmp/out" || fail "a reason was overlooked"
