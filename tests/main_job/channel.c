@@ -80,8 +80,7 @@ int change_put_bytes(struct channel *channel, const char *layer, const void *dat
 	return rgm_load_bytes(channel->load, layer, data, bytes, options, error);
 }
 
-static int append(
-	struct channel *channel, const void *data, size_t bytes, struct rgm_error *error)
+static int append(struct channel *channel, const void *data, size_t bytes, struct rgm_error *error)
 {
 	if (channel->manager != NULL)
 		return rgm_writer_stream_append(channel->writer, data, bytes, error);
@@ -93,8 +92,8 @@ int change_put_stream(struct channel *channel, const char *layer, const void *da
 {
 	const char *at = data;
 	int rc = channel->manager != NULL
-		? rgm_writer_stream_begin(channel->writer, layer, options, error)
-		: rgm_load_stream_begin(channel->load, layer, options, error);
+			 ? rgm_writer_stream_begin(channel->writer, layer, options, error)
+			 : rgm_load_stream_begin(channel->load, layer, options, error);
 
 	for (size_t done = 0; rc == 0 && done < bytes; done += piece)
 		rc = append(channel, at + done, bytes - done < piece ? bytes - done : piece, error);

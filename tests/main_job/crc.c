@@ -20,8 +20,8 @@ uint32_t crc_by_table(uint32_t crc, const void *data, size_t bytes)
 					      (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
 
 		crc = table[7][next & 255] ^ table[6][next >> 8 & 255] ^
-			table[5][next >> 16 & 255] ^ table[4][next >> 24] ^ table[3][at[4]] ^
-			table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
+		      table[5][next >> 16 & 255] ^ table[4][next >> 24] ^ table[3][at[4]] ^
+		      table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
 	}
 	for (; bytes > 0; bytes--, at++)
 		crc = crc >> 8 ^ table[0][(crc ^ *at) & 255];

@@ -64,8 +64,8 @@ static bool start_program(struct instance *instance)
 	struct rgm_error error;
 	int status, rc;
 
-	rc = rgm_control_socket_path(instance->name, instance->dir, instance->socket,
-		sizeof(instance->socket), &error);
+	rc = rgm_control_socket_path(
+		instance->name, instance->dir, instance->socket, sizeof(instance->socket), &error);
 	if (rc != 0) {
 		fprintf(stderr, "main_job: %s\n", error.message);
 		return false;

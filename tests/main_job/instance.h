@@ -14,11 +14,11 @@
 
 struct instance {
 	char name[RGM_NAME_MAX + 1];
-	char dir[256];           /* the region files; ours, removed at the end */
-	char log[300];           /* what the manager said */
+	char dir[256]; /* the region files; ours, removed at the end */
+	char log[300]; /* what the manager said */
 	char socket[128];
-	char program[300];       /* regionmgrd; empty: embedded */
-	pid_t pid;               /* of regionmgrd */
+	char program[300]; /* regionmgrd; empty: embedded */
+	pid_t pid;	   /* of regionmgrd */
 	struct rgm_manager *manager;
 };
 
@@ -43,8 +43,7 @@ struct channel {
 	struct rgm_writer *writer;
 };
 
-int channel_open(
-	struct channel *channel, const struct instance *instance, struct rgm_error *error);
+int channel_open(struct channel *channel, const struct instance *instance, struct rgm_error *error);
 void channel_close(struct channel *channel);
 
 int channel_create(struct channel *channel, const char *name, struct rgm_error *error);

@@ -13,26 +13,30 @@
 
 #include "truth.h"
 
-#define JOB_WORKERS_MAX  64u
-#define JOB_THREADS_MAX  32u
+#define JOB_WORKERS_MAX	 64u
+#define JOB_THREADS_MAX	 32u
 #define JOB_FAILURES_MAX 32u
 
 /* Where a worker's thread is. Between OUTSIDE and INSIDE it may or may not be in a section. */
-enum mark_state { MARK_OUTSIDE, MARK_MOVING, MARK_INSIDE };
+enum mark_state {
+	MARK_OUTSIDE,
+	MARK_MOVING,
+	MARK_INSIDE
+};
 
 /* One thread of one worker. It alone writes; the driver reads, also after its death. */
 struct mark {
 	_Alignas(64) atomic_uint state;
-	atomic_uint holding;                /* 1: may have a hold, at hold_version */
-	atomic_uint_least64_t version;      /* while INSIDE */
+	atomic_uint holding;	       /* 1: may have a hold, at hold_version */
+	atomic_uint_least64_t version; /* while INSIDE */
 	atomic_uint_least64_t hold_version;
 	/* counted over all generations of the worker */
 	atomic_uint_least64_t sections;
 	atomic_uint_least64_t holds;
-	atomic_uint_least64_t layers;       /* compared with the truth */
-	atomic_uint_least64_t bytes;        /* scanned */
-	atomic_uint_least64_t waits;        /* news by rgm_wait() */
-	atomic_uint_least64_t maps;         /* dimensions that had to be mapped */
+	atomic_uint_least64_t layers; /* compared with the truth */
+	atomic_uint_least64_t bytes;  /* scanned */
+	atomic_uint_least64_t waits;  /* news by rgm_wait() */
+	atomic_uint_least64_t maps;   /* dimensions that had to be mapped */
 };
 
 struct job {
@@ -42,12 +46,14 @@ struct job {
 	uint64_t seed;
 	uint32_t workers;
 	uint32_t threads;
-	bool forked;          /* workers are processes; else threads of the driver's process */
-	bool once;            /* threads end after one section in which they compared everything */
+	bool forked; /* workers are processes; else threads of the driver's process */
+	bool once;   /* threads end after one section in which they compared everything */
 
 	atomic_uint stop;     /* workers end after their sections */
 	atomic_uint failures; /* how many, recorded or not */
 	char failure[JOB_FAILURES_MAX][400];
+	atomic_int
+		pid[JOB_WORKERS_MAX]; /* of the newest process of each worker; the spawner writes */
 
 	struct mark mark[JOB_WORKERS_MAX][JOB_THREADS_MAX];
 	struct truth truth;

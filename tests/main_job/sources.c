@@ -24,7 +24,7 @@ struct recipe {
 	const char *label;
 	const char *folders[5];
 	uint64_t early_bytes[2]; /* of the first load: small, full */
-	uint64_t bytes[2];       /* in all */
+	uint64_t bytes[2];	 /* in all */
 	uint64_t largest_file[2];
 };
 
@@ -51,7 +51,7 @@ struct candidate {
 	uint64_t size;
 	uint64_t time_ns;
 	uint64_t changed_ns;
-	uint32_t rank;     /* folder of the recipe first, then a hash of the path */
+	uint32_t rank; /* folder of the recipe first, then a hash of the path */
 	uint32_t folder;
 	uint32_t content;
 };
@@ -283,8 +283,8 @@ struct hashing {
 	atomic_uint_least64_t *done;
 };
 
-static bool hash_one(struct truth *truth, uint32_t index, unsigned char *buffer,
-	atomic_uint_least64_t *done)
+static bool hash_one(
+	struct truth *truth, uint32_t index, unsigned char *buffer, atomic_uint_least64_t *done)
 {
 	struct truth_content *content = &truth->content[index];
 	int file = sources_open(truth, index);
@@ -335,8 +335,7 @@ bool sources_hash(struct truth *truth, uint32_t threads, atomic_uint_least64_t *
 
 	if (threads > 64)
 		threads = 64;
-	while (started < threads &&
-		pthread_create(&thread[started], NULL, hash_some, &work) == 0)
+	while (started < threads && pthread_create(&thread[started], NULL, hash_some, &work) == 0)
 		started++;
 	if (started == 0)
 		hash_some(&work);

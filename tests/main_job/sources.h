@@ -14,7 +14,14 @@
 #include "truth.h"
 
 /* The families, in the order of truth.family. */
-enum family { FAMILY_LIBS, FAMILY_SHARE, FAMILY_TOOLS, FAMILY_INCLUDE, FAMILY_EXTRA, FAMILIES };
+enum family {
+	FAMILY_LIBS,
+	FAMILY_SHARE,
+	FAMILY_TOOLS,
+	FAMILY_INCLUDE,
+	FAMILY_EXTRA,
+	FAMILIES
+};
 
 const char *family_label(enum family family);
 

@@ -18,7 +18,14 @@
 
 #define LOOK_MS 200 /* between two looks for workers that ended by themselves */
 
-enum order { ORDER_START, ORDER_KILL, ORDER_STOP, ORDER_CONTINUE, ORDER_WAIT_ALL, ORDER_END };
+enum order {
+	ORDER_START,
+	ORDER_KILL,
+	ORDER_STOP,
+	ORDER_CONTINUE,
+	ORDER_WAIT_ALL,
+	ORDER_END
+};
 
 struct request {
 	enum order order;
@@ -80,7 +87,8 @@ static void forget(struct nursery *nursery, uint32_t index, int status, bool exp
 	if (WIFSIGNALED(status))
 		job_fail(nursery->job, "worker %u was ended by signal %d", index, WTERMSIG(status));
 	else
-		job_fail(nursery->job, "worker %u ended with status %d", index, WEXITSTATUS(status));
+		job_fail(
+			nursery->job, "worker %u ended with status %d", index, WEXITSTATUS(status));
 }
 
 /* Workers that ended by themselves. */
@@ -109,6 +117,7 @@ static bool start(struct nursery *nursery, uint32_t index)
 		return false;
 	}
 	nursery->pid[index] = pid;
+	atomic_store(&nursery->job->pid[index], pid);
 	nursery->generation[index]++;
 	return true;
 }
@@ -253,8 +262,7 @@ bool spawner_start(struct spawner *spawner, uint32_t worker)
 	thread->job = spawner->job;
 	thread->index = worker;
 	thread->generation++;
-	thread->started =
-		pthread_create(&thread->thread, NULL, thread_worker_main, thread) == 0;
+	thread->started = pthread_create(&thread->thread, NULL, thread_worker_main, thread) == 0;
 	return thread->started;
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define WAIT_NS    20000000L   /* between two looks, at most: the driver is inside a commit call */
+#define WAIT_NS	   20000000L   /* between two looks, at most: the driver is inside a commit call */
 #define WAIT_LIMIT 60000000000 /* a minute: the driver is stuck */
 
 uint32_t truth_text(struct truth *truth, const char *string)
@@ -28,8 +28,7 @@ uint32_t truth_plan(struct truth *truth)
 	return commit < TRUTH_COMMITS ? commit : TRUTH_NEVER;
 }
 
-uint32_t truth_plan_create(
-	struct truth *truth, uint32_t commit, uint32_t family, const char *name)
+uint32_t truth_plan_create(struct truth *truth, uint32_t commit, uint32_t family, const char *name)
 {
 	uint32_t index = atomic_load_explicit(&truth->dimensions, memory_order_relaxed);
 	struct truth_dimension *dimension = &truth->dimension[index];
@@ -66,12 +65,11 @@ bool truth_plan_rename(struct truth *truth, uint32_t commit, uint32_t dimension,
 
 void truth_plan_drop(struct truth *truth, uint32_t commit, uint32_t dimension)
 {
-	atomic_store_explicit(
-		&truth->dimension[dimension].dropped, commit, memory_order_release);
+	atomic_store_explicit(&truth->dimension[dimension].dropped, commit, memory_order_release);
 }
 
-bool truth_plan_layer(struct truth *truth, uint32_t commit, uint32_t dimension, uint32_t name,
-	uint32_t content)
+bool truth_plan_layer(
+	struct truth *truth, uint32_t commit, uint32_t dimension, uint32_t name, uint32_t content)
 {
 	atomic_uint *head = &truth->head[truth->dimension[dimension].heads + name];
 	uint32_t at = truth->changes + 1;
@@ -113,8 +111,8 @@ static uint64_t version_of(const struct truth *truth, uint32_t commit)
 	return atomic_load_explicit(&truth->version_of[commit], memory_order_relaxed);
 }
 
-bool truth_commit_at(const struct truth *truth, uint64_t version, const atomic_uint *stop,
-	uint32_t *ret_commit)
+bool truth_commit_at(
+	const struct truth *truth, uint64_t version, const atomic_uint *stop, uint32_t *ret_commit)
 {
 	uint32_t planned = atomic_load_explicit(&truth->planned, memory_order_acquire);
 	uint32_t recorded = atomic_load_explicit(&truth->recorded, memory_order_acquire);
@@ -164,7 +162,7 @@ bool truth_lives(const struct truth *truth, uint32_t dimension, uint32_t commit)
 	const struct truth_dimension *at = &truth->dimension[dimension];
 
 	return at->born <= commit &&
-		commit < atomic_load_explicit(&at->dropped, memory_order_acquire);
+	       commit < atomic_load_explicit(&at->dropped, memory_order_acquire);
 }
 
 const char *truth_name_at(const struct truth *truth, uint32_t dimension, uint32_t commit)
@@ -180,7 +178,8 @@ const char *truth_name_at(const struct truth *truth, uint32_t dimension, uint32_
 uint32_t truth_find(const struct truth *truth, const char *name, uint32_t commit)
 {
 	/* the newest lives are the likeliest */
-	for (uint32_t i = atomic_load_explicit(&truth->dimensions, memory_order_acquire); i > 0; i--)
+	for (uint32_t i = atomic_load_explicit(&truth->dimensions, memory_order_acquire); i > 0;
+		i--)
 		if (truth_lives(truth, i - 1, commit) &&
 			strcmp(truth_name_at(truth, i - 1, commit), name) == 0)
 			return i - 1;

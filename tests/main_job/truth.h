@@ -31,57 +31,57 @@
 
 #include <regionmgr/types.h>
 
-#define TRUTH_NONE       UINT32_MAX /* no content: the layer is not there */
-#define TRUTH_NEVER      UINT32_MAX /* no commit */
+#define TRUTH_NONE	 UINT32_MAX /* no content: the layer is not there */
+#define TRUTH_NEVER	 UINT32_MAX /* no commit */
 #define TRUTH_TEXT_BYTES (64u << 20)
-#define TRUTH_CONTENTS   (1u << 16)
-#define TRUTH_NAMES      (1u << 17)
-#define TRUTH_FAMILIES   8u
+#define TRUTH_CONTENTS	 (1u << 16)
+#define TRUTH_NAMES	 (1u << 17)
+#define TRUTH_FAMILIES	 8u
 #define TRUTH_DIMENSIONS (1u << 14)
-#define TRUTH_RENAMES    4u
-#define TRUTH_COMMITS    (1u << 22)
-#define TRUTH_CHANGES    (1u << 26)
-#define TRUTH_HEADS      (1u << 24)
+#define TRUTH_RENAMES	 4u
+#define TRUTH_COMMITS	 (1u << 22)
+#define TRUTH_CHANGES	 (1u << 26)
+#define TRUTH_HEADS	 (1u << 24)
 
 struct truth_content {
 	uint64_t size;
 	uint64_t time_ns;    /* modification time of the source */
 	uint64_t changed_ns; /* inode change time: tells whether it changed since it was hashed */
 	uint32_t crc;
-	uint32_t path;       /* offset in text */
+	uint32_t path; /* offset in text */
 };
 
 struct truth_name {
-	uint32_t text;       /* offset in text */
+	uint32_t text; /* offset in text */
 	uint32_t length;
-	uint32_t content;    /* what it begins with */
+	uint32_t content; /* what it begins with */
 };
 
 struct truth_family {
-	uint32_t first_name;    /* in names */
+	uint32_t first_name; /* in names */
 	uint32_t count;
-	uint64_t bytes;         /* of all initial contents */
-	uint32_t early_count;   /* names of the first load; the others come by growth */
+	uint64_t bytes;	      /* of all initial contents */
+	uint32_t early_count; /* names of the first load; the others come by growth */
 	uint64_t early_bytes;
-	uint64_t early_pages;   /* bytes rounded up to pages, as a region stores them */
+	uint64_t early_pages; /* bytes rounded up to pages, as a region stores them */
 };
 
 struct truth_change {
 	uint32_t commit;
-	uint32_t content;    /* or TRUTH_NONE */
-	uint32_t older;      /* in changes; 0: the layer was not there before */
+	uint32_t content; /* or TRUTH_NONE */
+	uint32_t older;	  /* in changes; 0: the layer was not there before */
 };
 
 struct truth_label {
-	uint32_t commit;     /* from this commit on it has this name */
+	uint32_t commit; /* from this commit on it has this name */
 	char name[RGM_NAME_MAX + 1];
 };
 
 struct truth_dimension {
 	uint32_t family;
-	uint32_t heads;                      /* in heads: one for each name of the family */
-	uint32_t born;                       /* commit */
-	atomic_uint dropped;                 /* commit; TRUTH_NEVER while it lives */
+	uint32_t heads;	     /* in heads: one for each name of the family */
+	uint32_t born;	     /* commit */
+	atomic_uint dropped; /* commit; TRUTH_NEVER while it lives */
 	atomic_uint labels;
 	struct truth_label label[TRUTH_RENAMES];
 };
@@ -97,8 +97,8 @@ struct truth {
 	atomic_uint dimensions;
 	atomic_uint planned;
 	atomic_uint recorded;
-	uint32_t changes;                    /* driver only; entry 0 is unused */
-	uint32_t used_heads;                 /* driver only */
+	uint32_t changes;    /* driver only; entry 0 is unused */
+	uint32_t used_heads; /* driver only */
 
 	struct truth_family family[TRUTH_FAMILIES];
 	struct truth_dimension dimension[TRUTH_DIMENSIONS];
@@ -120,14 +120,12 @@ uint32_t truth_text(struct truth *truth, const char *string);
 /* Begin to plan; the number that the commit will have. TRUTH_NEVER: the history is full. */
 uint32_t truth_plan(struct truth *truth);
 /* A new dimension without layers; its index, or TRUTH_NONE when full. */
-uint32_t truth_plan_create(
-	struct truth *truth, uint32_t commit, uint32_t family, const char *name);
-bool truth_plan_rename(
-	struct truth *truth, uint32_t commit, uint32_t dimension, const char *name);
+uint32_t truth_plan_create(struct truth *truth, uint32_t commit, uint32_t family, const char *name);
+bool truth_plan_rename(struct truth *truth, uint32_t commit, uint32_t dimension, const char *name);
 void truth_plan_drop(struct truth *truth, uint32_t commit, uint32_t dimension);
 /* content TRUTH_NONE: removed. False when the history is full. */
-bool truth_plan_layer(struct truth *truth, uint32_t commit, uint32_t dimension, uint32_t name,
-	uint32_t content);
+bool truth_plan_layer(
+	struct truth *truth, uint32_t commit, uint32_t dimension, uint32_t name, uint32_t content);
 /* Everything is planned: from now on workers may meet it. */
 void truth_planned(struct truth *truth, uint32_t commit);
 /* It was published as `version`. */
@@ -137,8 +135,8 @@ void truth_record(struct truth *truth, uint32_t commit, uint64_t version);
 
 /* The commit that a section which sees `version` must show. False if the driver did not record it
  * within a minute, or *stop became nonzero meanwhile. Call it inside the section. */
-bool truth_commit_at(const struct truth *truth, uint64_t version, const atomic_uint *stop,
-	uint32_t *ret_commit);
+bool truth_commit_at(
+	const struct truth *truth, uint64_t version, const atomic_uint *stop, uint32_t *ret_commit);
 
 /* The change that is in force for a layer at a commit; NULL if it is not there. `name` counts from
  * 0 within the family. */
@@ -154,8 +152,7 @@ uint32_t truth_find(const struct truth *truth, const char *name, uint32_t commit
 static inline const struct truth_name *truth_name(
 	const struct truth *truth, uint32_t dimension, uint32_t name)
 {
-	const struct truth_family *family =
-		&truth->family[truth->dimension[dimension].family];
+	const struct truth_family *family = &truth->family[truth->dimension[dimension].family];
 
 	return &truth->name[family->first_name + name];
 }

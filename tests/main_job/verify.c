@@ -36,12 +36,13 @@ static bool same_facts(const struct verify *verify, const struct rgm_layer *laye
 	const struct truth *truth = &verify->job->truth;
 	const struct truth_content *content = &truth->content[change->content];
 	const char *text = truth->text + name->text;
-	uint64_t born = atomic_load_explicit(
-		&truth->version_of[change->commit], memory_order_relaxed);
+	uint64_t born =
+		atomic_load_explicit(&truth->version_of[change->commit], memory_order_relaxed);
 
 	if (layer->name_length != name->length || strcmp(layer->name, text) != 0) {
 		job_fail(verify->job,
-			"'%s' at version %llu (commit %u) has layer '%.120s' where '%.120s' must be",
+			"'%s' at version %llu (commit %u) has layer '%.120s' where '%.120s' must "
+			"be",
 			truth_name_at(truth, verify->dimension, verify->commit),
 			(unsigned long long)verify->version, verify->commit, layer->name, text);
 		return false;
@@ -88,7 +89,8 @@ static void compare_lookup(const struct verify *verify, const struct rgm_layers 
 	int rc = rgm_layers_get(layers, truth->text + name->text, &layer);
 
 	if (rc != (change != NULL ? 0 : RGM_ENOLAYER))
-		job_fail(verify->job, "'%s' at version %llu, layer '%.120s' must%s be there: got %s",
+		job_fail(verify->job,
+			"'%s' at version %llu, layer '%.120s' must%s be there: got %s",
 			truth_name_at(truth, verify->dimension, verify->commit),
 			(unsigned long long)verify->version, truth->text + name->text,
 			change != NULL ? "" : " not", rgm_error_name(rc));
@@ -101,7 +103,8 @@ static void compare_prefix(const struct verify *verify, struct rgm_layers *layer
 {
 	const struct truth *truth = &verify->job->truth;
 	uint32_t count = truth_name_count(truth, verify->dimension), shown = 0, must = 0;
-	const char *text = truth->text +
+	const char *text =
+		truth->text +
 		truth_name(truth, verify->dimension, random_below(verify->random, count))->text;
 	const char *slash = strrchr(text, '/');
 	char prefix[1200];
@@ -123,8 +126,7 @@ static void compare_prefix(const struct verify *verify, struct rgm_layers *layer
 }
 
 /* All layers in their order. False when it ended early. */
-static bool compare_all(
-	const struct verify *verify, struct rgm_layers *layers, uint64_t *ret_bytes)
+static bool compare_all(const struct verify *verify, struct rgm_layers *layers, uint64_t *ret_bytes)
 {
 	const struct truth *truth = &verify->job->truth;
 	uint32_t count = truth_name_count(truth, verify->dimension);

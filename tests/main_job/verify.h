@@ -9,12 +9,12 @@
 
 struct verify {
 	struct job *job;
-	struct mark *mark;     /* counts what was compared */
+	struct mark *mark; /* counts what was compared */
 	uint64_t *random;
-	uint32_t dimension;    /* of the truth */
-	uint32_t commit;       /* of the truth: the one that the view must show */
-	uint64_t version;      /* of the view */
-	uint32_t one_in;       /* all bytes of one layer in so many are scanned; 1: of every layer */
+	uint32_t dimension; /* of the truth */
+	uint32_t commit;    /* of the truth: the one that the view must show */
+	uint64_t version;   /* of the view */
+	uint32_t one_in;    /* all bytes of one layer in so many are scanned; 1: of every layer */
 };
 
 /* Every layer's facts, and the bytes of some; ends early when the job stops. What differs is told by

@@ -32,10 +32,10 @@ struct thread {
 	uint32_t index;
 	bool started;
 	uint64_t random;
-	uint64_t version;       /* of the last section */
-	uint32_t commit;        /* of the truth, for this section */
+	uint64_t version; /* of the last section */
+	uint32_t commit;  /* of the truth, for this section */
 	bool inside;
-	bool complete;          /* all of everything was compared in one section */
+	bool complete;			    /* all of everything was compared in one section */
 	uint32_t seen[DIMENSIONS_SEEN_MAX]; /* truth dimensions of this section that are mapped */
 	uint32_t seen_count;
 };
@@ -43,8 +43,8 @@ struct thread {
 static void count(atomic_uint_least64_t *counter, uint64_t by)
 {
 	/* one writer: no read-modify-write needed */
-	atomic_store_explicit(counter,
-		atomic_load_explicit(counter, memory_order_relaxed) + by, memory_order_relaxed);
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+		memory_order_relaxed);
 }
 
 static bool stopping(const struct job *job)
@@ -129,7 +129,8 @@ static void compare_dimensions(struct thread *thread, char unmapped[RGM_NAME_MAX
 
 		shown++;
 		if (dimension == TRUTH_NONE) {
-			job_fail(thread->job, "version %llu shows a dimension '%s' that it must not have",
+			job_fail(thread->job,
+				"version %llu shows a dimension '%s' that it must not have",
 				(unsigned long long)thread->version, info.name);
 		} else if (info.mapped == 0) {
 			snprintf(unmapped, RGM_NAME_MAX + 1, "%s", info.name);
@@ -354,8 +355,7 @@ void worker_run(struct job *job, uint32_t index, uint32_t generation)
 		thread->mark = &job->mark[index][i];
 		thread->index = i;
 		thread->random = job->seed ^ ((uint64_t)generation << 40 | index << 16 | i);
-		thread->started =
-			pthread_create(&thread->thread, NULL, thread_main, thread) == 0;
+		thread->started = pthread_create(&thread->thread, NULL, thread_main, thread) == 0;
 		if (!thread->started)
 			job_fail(job, "worker %u cannot start a thread", index);
 	}
