@@ -44,7 +44,7 @@ logged()
 	local log=$1
 	shift
 	"$@" > "$log" 2>&1 || {
-		cat "$log" >&2
+		grep -v '^\[[0-9]*/[0-9]*\] [A-Z]' "$log" >&2
 		printf 'check.sh: failed: %s\n' "$*" >&2
 		exit 1
 	}

@@ -24,7 +24,7 @@ target_compile_definitions(rgm_flags INTERFACE _GNU_SOURCE=1)
 target_include_directories(rgm_flags INTERFACE ${PROJECT_SOURCE_DIR}/regionmgr/include)
 target_compile_options(rgm_flags INTERFACE
 	# Internal headers are found by "folder/x.h" alone, never by <folder/x.h>.
-	"SHELL:-iquote ${PROJECT_SOURCE_DIR}"
+	"SHELL:-iquote \"${PROJECT_SOURCE_DIR}\""
 	-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 	-fno-semantic-interposition
 	-ffunction-sections -fdata-sections

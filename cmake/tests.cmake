@@ -24,7 +24,7 @@ set(rgm_test_environment
 	PYTHONDONTWRITEBYTECODE=1
 	"ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1"
 	"UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1"
-	"TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan.supp")
+	"TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions='${PROJECT_SOURCE_DIR}/cmake/tsan.supp'")
 
 # rgm_register(<name> <source> <command>…): add a test with what its first lines ask for.
 function(rgm_register name source)
@@ -124,6 +124,6 @@ if(RGM_LINT)
 		string(REGEX REPLACE "[ /]" "_" name "lint_${what}")
 		add_test(NAME ${RGM_TEST_PREFIX}${name} COMMAND ${RGM_BASH} ${lint} ${arguments})
 		set_tests_properties(${RGM_TEST_PREFIX}${name} PROPERTIES
-			LABELS lint TIMEOUT 1200 SKIP_RETURN_CODE 77 ENVIRONMENT "${rgm_test_environment}")
+			LABELS lint TIMEOUT 1200 COST 100 SKIP_RETURN_CODE 77 ENVIRONMENT "${rgm_test_environment}")
 	endforeach()
 endif()
