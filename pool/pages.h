@@ -3,9 +3,11 @@
  * Page runs: which pages of a region are free, and handing out runs of them.
  *
  * Promises
- *  1. O(1) allocate and free; a freed run is joined with free neighbours at once and exactly.
+ *  1. O(1) allocate and free, apart from one bit a page; a freed run is joined with free neighbours
+ *     at once and exactly. Only before -ENOSPC one list of runs is searched through: -ENOSPC means
+ *     that there is no such run.
  *  2. Descriptors are out of band, in memory that the caller of pages_create() need not know about:
- *     data pages are never touched.
+ *     data pages are never touched. They cost memory where runs begin and end, and a bit a page.
  *  3. used + free == pages, at every return.
  *  4. Any part of an allocated run may be freed; freeing what is free is refused (-EINVAL).
  * Not thread-safe: the region's lock is held around every call.
@@ -20,16 +22,22 @@
 
 struct pages;
 
-/* An empty set that can grow to max_pages; pages_grow() brings pages in. NULL: no memory. */
+/* The most pages that a set can have: page numbers are 32 bits wide in a descriptor. */
+#define PAGES_MAX ((uint64_t)UINT32_MAX)
+
+/* An empty set that can grow to max_pages; pages_grow() brings pages in. NULL: no memory, or more
+ * than PAGES_MAX. */
 struct pages *pages_create(uint64_t max_pages);
 void pages_destroy(struct pages *pages);
 
-/* Append `count` pages after the highest page so far: free, or used. -ENOMEM, -E2BIG. */
+/* Append `count` pages after the highest page so far: free, or used. -E2BIG beyond max_pages. */
 int pages_grow(struct pages *pages, uint64_t count, bool used);
 
-/* A free run of exactly `count` pages, the best fitting one that is found in O(1). -ENOSPC. */
+/* A free run of exactly `count` pages (-EINVAL if 0): from the best fitting of the few runs that are
+ * looked at, the lowest of equals. -ENOSPC. */
 int pages_allocate(struct pages *pages, uint64_t count, uint64_t *ret_page);
-/* As many pages as there are in one run, between least and most, the longest runs first. -ENOSPC. */
+/* As many pages as there are in one run, between least and most (-EINVAL unless 0 < least <= most):
+ * `most` if one run has as many, else the whole of a longest one. -ENOSPC. */
 int pages_allocate_upto(struct pages *pages, uint64_t least, uint64_t most, uint64_t *ret_page,
 	uint64_t *ret_count);
 /* Make exactly these pages used. -EINVAL if one of them is used already or not there. */
