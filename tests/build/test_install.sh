@@ -110,7 +110,7 @@ for program in "${workers[@]}"; do
 	line=$(cat "$tmp/out")
 	[[ ${first:=$line} == "$line" ]] || fail "two workers disagree: $first; $line"
 	expect 1 'worker: RGM_ENODIM: ' "$program" install none
-	expect 1 'worker: RGM_ENOMANAGER: ' "$program" nobody three
+	expect 1 'worker: RGM_ENOMANAGER: ' env REGIONMGR_DIR="$tmp/none" "$program" install three
 done
 kill -TERM "${started[0]}"
 wait "${started[0]}" || fail "regionmgrd did not stop cleanly"
