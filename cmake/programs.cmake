@@ -22,8 +22,10 @@ function(rgm_program name piece folder)
 	install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
-rgm_program(regionmgrd rgm_daemon regionmgr/daemon)
 rgm_program(regionctl rgm_cli regionmgr/cli LINK PkgConfig::CJSON PkgConfig::ARCHIVE)
+# The daemon shares options, settings and how text is escaped with the command line; of the archive
+# only what it uses is linked.
+rgm_program(regionmgrd rgm_daemon regionmgr/daemon LINK rgm_cli)
 
 # The main job uses public functions alone, as a stranger's program would. In a race build manager
 # and readers must share one copy of pool/, or each library has mappings of its own.

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "regionmgr/daemon/log.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "regionmgr/cli/json.h"
+#include "regionmgr/cli/text.h"
+
+#define SENTENCE_BYTES 1024u
+#define LINE_BYTES     (4u * SENTENCE_BYTES + 128u)
+
+static const struct {
+	enum rgm_log_level level;
+	const char *name;
+} levels[] = {
+	{RGM_LOG_ERROR, "error"},
+	{RGM_LOG_WARNING, "warn"},
+	{RGM_LOG_INFO, "info"},
+	{RGM_LOG_DEBUG, "debug"},
+};
+
+static const char *level_name(enum rgm_log_level level)
+{
+	for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+		if (levels[i].level == level)
+			return levels[i].name;
+	}
+	return "info";
+}
+
+enum rgm_log_level daemon_log_level(const char *name)
+{
+	for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+		if (strcmp(levels[i].name, name) == 0)
+			return levels[i].level;
+	}
+	return RGM_LOG_INFO;
+}
+
+static void write_line(const char *line, size_t length)
+{
+	while (length > 0) {
+		ssize_t wrote = write(STDERR_FILENO, line, length);
+
+		if (wrote <= 0)
+			return;
+		line += wrote;
+		length -= (size_t)wrote;
+	}
+}
+
+static void write_text(enum rgm_log_level level, const char *time, const char *event,
+	const char *sentence)
+{
+	char line[LINE_BYTES];
+	size_t length = strnlen(sentence, SENTENCE_BYTES), used;
+
+	used = (size_t)snprintf(line, 96, "%s %s %.40s ", time, level_name(level), event);
+	used += text_escape(line + used, sizeof line - used - 1, sentence, length, TEXT_LINE);
+	line[used++] = '\n';
+	write_line(line, used);
+}
+
+static void write_json(enum rgm_log_level level, const char *time, const char *event,
+	const char *sentence, const struct rgm_log_field *fields, size_t field_count)
+{
+	cJSON *object = cJSON_CreateObject();
+	char *text, *line;
+
+	json_text(object, "time", time);
+	json_text(object, "level", level_name(level));
+	json_text(object, "event", event);
+	json_text(object, "message", sentence);
+	for (size_t i = 0; i < field_count; i++) {
+		if (fields[i].text != NULL)
+			json_text(object, fields[i].key, fields[i].text);
+		else
+			json_unsigned(object, fields[i].key, fields[i].number);
+	}
+	text = cJSON_PrintUnformatted(object);
+	cJSON_Delete(object);
+	if (text == NULL)
+		return;
+	line = realloc(text, strlen(text) + 2);
+	if (line != NULL) {
+		size_t length = strlen(line);
+
+		line[length] = '\n';
+		write_line(line, length + 1);
+		text = line;
+	}
+	free(text);
+}
+
+void daemon_log(void *context, enum rgm_log_level level, const char *event, const char *sentence,
+	const struct rgm_log_field *fields, size_t field_count)
+{
+	const struct daemon_log *log = context;
+	char time[TEXT_NUMBER_BYTES];
+	struct timespec now;
+
+	if (level > log->least)
+		return;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	text_time_utc(time, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+	if (log->json)
+		write_json(level, time, event, sentence, fields, field_count);
+	else
+		write_text(level, time, event, sentence);
+}
