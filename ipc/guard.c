@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The SIGBUS handler and the ranges it looks through. See guard.h. */
 #include "ipc/guard.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ static struct range ranges[GUARD_MAX];
 static uint32_t ranges_used; /* atomic: entries below were ever used */
 static struct sigaction previous;
 static bool installed; /* under ranges_lock */
+static uint64_t hits;  /* atomic, relaxed: a thread that faulted sees its own count */
 
 static void pass_on(int number, siginfo_t *info, void *context)
 {
@@ -48,6 +50,7 @@ static bool repair(const struct range *range, uintptr_t base, uintptr_t address)
 	if (zero == MAP_FAILED)
 		return false;
 	__atomic_fetch_add(range->damage, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&hits, 1, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -116,4 +119,9 @@ void guard_remove(const void *base)
 		}
 	}
 	pthread_mutex_unlock(&ranges_lock);
+}
+
+uint64_t guard_hits(void)
+{
+	return __atomic_load_n(&hits, __ATOMIC_RELAXED);
 }

@@ -33,4 +33,7 @@ int guard_add(const void *base, size_t bytes, bool whole, bool writable, uint64_
 /* Stop guarding; before the range is unmapped. */
 void guard_remove(const void *base);
 
+/* How many faults were repaired in this process so far, in any range. */
+uint64_t guard_hits(void);
+
 #endif

@@ -66,28 +66,20 @@ void server_complain(struct manager_server *server, const char *event, const str
 
 /* --- clients ---------------------------------------------------------------------------------- */
 
-static void watch_add(struct manager_server *server, int file, struct watch *watch)
+/* Fails only without memory in the kernel, or at fs.epoll.max_user_watches. */
+static bool watch_add(struct manager_server *server, int file, struct watch *watch)
 {
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = watch};
-	/* Fails only without memory in the kernel, or at fs.epoll.max_user_watches. */
-	if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, file, &event) != 0)
-		manager_log(server->manager, RGM_LOG_ERROR, "watch", NULL,
-			"a descriptor cannot be watched: %s", rgm_error_text(-errno));
+	if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, file, &event) == 0)
+		return true;
+	manager_log(server->manager, RGM_LOG_ERROR, "watch", NULL,
+		"a connection cannot be watched: %s", rgm_error_text(-errno));
+	return false;
 }
 
 static void watch_remove(struct manager_server *server, int file)
 {
 	epoll_ctl(server->epoll, EPOLL_CTL_DEL, file, NULL);
-}
-
-void client_arm(struct manager_server *server, struct client *client)
-{
-	watch_add(server, client->socket, &client->socket_watch);
-}
-
-void client_disarm(struct manager_server *server, struct client *client)
-{
-	watch_remove(server, client->socket);
 }
 
 static void sweep_soon(struct manager_server *server)
@@ -113,11 +105,11 @@ void client_end(struct manager_server *server, struct client *client)
 	if (client->ended)
 		return;
 	forget_session(server, client);
-	if (client->job) {
-		/* The job's thread learns it from its socket; the client ends when it is back. */
-		shutdown(client->socket, SHUT_RDWR);
+	/* The other side hears of it even if a forked process still has a copy of the socket. A job's
+	 * thread learns it from the socket too; its client ends when it is back. */
+	shutdown(client->socket, SHUT_RDWR);
+	if (client->job)
 		return;
-	}
 	client->ended = true;
 	close(client->socket);
 	client->socket = -1;
@@ -132,6 +124,17 @@ void client_violation(struct manager_server *server, struct client *client, cons
 	manager_count(server->manager, COUNTER_bad_messages, 1);
 	server_complain(server, "bad_message", &client->peer, "a connection was ended: %s", what);
 	client_end(server, client);
+}
+
+void client_arm(struct manager_server *server, struct client *client)
+{
+	if (!watch_add(server, client->socket, &client->socket_watch))
+		client_end(server, client);
+}
+
+void client_disarm(struct manager_server *server, struct client *client)
+{
+	watch_remove(server, client->socket);
 }
 
 /* Events of one round may still name a client that ended in it: free it behind the round. */
@@ -398,7 +401,8 @@ static void run_timers(struct manager_server *server)
 		server->listen_again_ns = 0;
 		if (server->reserve < 0)
 			server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		watch_add(server, server->listener, &server->listener_watch);
+		if (!watch_add(server, server->listener, &server->listener_watch))
+			server->listen_again_ns = now + LISTEN_PAUSE_NS;
 	}
 }
 
@@ -474,11 +478,8 @@ static void server_free(struct manager_server *server)
 	free(server);
 }
 
-/*
- * The folder of the socket: others on the access list have to pass through it. A folder of our own
- * is opened for that to pass, not to list; one that also holds the region files is left alone, and
- * so is a folder that somebody named.
- */
+/* The folder of the socket. Others on the access list have to pass through it: one that is made here
+ * lets them; where one that was there does not, that is told. */
 static int make_socket_folder(struct rgm_manager *manager, struct rgm_error *error)
 {
 	char folder[sizeof manager->socket_path];
@@ -562,16 +563,19 @@ int server_start(struct rgm_manager *manager, struct rgm_error *error)
 	jobs_init(server);
 
 	int rc = open_files(server, error);
-	if (rc == 0) {
-		watch_add(server, server->listener, &server->listener_watch);
-		watch_add(server, server->wake, &server->wake_watch);
-		manager->server = server;
-		rc = start_thread(server, error);
-		if (rc)
-			unlink_socket(server);
+	if (rc) {
+		server_free(server);
+		return rc;
 	}
+	if (!watch_add(server, server->listener, &server->listener_watch) ||
+		!watch_add(server, server->wake, &server->wake_watch))
+		rc = pool_fail(error, -ENOMEM, "the control socket cannot be watched");
+	manager->server = server;
+	if (rc == 0)
+		rc = start_thread(server, error);
 	if (rc) {
 		manager->server = NULL;
+		unlink_socket(server);
 		server_free(server);
 	}
 	return rc;
@@ -583,6 +587,7 @@ void server_stop(struct rgm_manager *manager)
 	if (!server)
 		return;
 	unlink_socket(server);
+	shutdown(server->listener, SHUT_RDWR);
 	atomic_store_explicit(&server->stopping, true, memory_order_relaxed);
 	eventfd_write(server->wake, 1);
 	pthread_join(server->thread, NULL);

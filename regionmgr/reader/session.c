@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attaching and detaching, the connection, and waiting for news. */
+#include <errno.h>
+#include <poll.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+#include <unistd.h>
+
+#include "ipc/guard.h"
+#include "pool/error.h"
+#include "pool/os.h"
+#include "regionmgr/reader/reader.h"
+
+#define TIMEOUT_MS 5000u
+/* A manager that was killed wakes nobody: sleepers look at the connection this often. */
+#define WAIT_LOOK_MS 500
+
+const char *rgm_version(void)
+{
+	return RGM_VERSION;
+}
+
+/* --- The connection --------------------------------------------------------------------------- */
+
+int reader_call(struct rgm_session *session, struct ipc_header *request, void *reply,
+	size_t reply_bytes, int *ret_file, struct rgm_error *error)
+{
+	int files[IPC_MESSAGE_MAX_FILES];
+	size_t file_count = 1;
+	struct ipc_call call = {.socket = session->socket,
+		.sequence = &session->sequence,
+		.timeout_ms = session->timeout_ms,
+		.socket_name = session->socket_path};
+	if (reader_hung_up(session))
+		return pool_fail(error, RGM_EGONE, "the manager at '%s' is gone",
+			session->socket_path);
+	int rc = ipc_call(&call, request, NULL, 0, reply, reply_bytes, reply_bytes, files,
+		&file_count, error);
+	if (rc)
+		return rc;
+	if (file_count != 1) {
+		session->hung_up = true;
+		return pool_fail(error, RGM_EPROTOCOL, "the manager at '%s' sent no handle",
+			session->socket_path);
+	}
+	*ret_file = files[0];
+	return 0;
+}
+
+bool reader_hung_up(struct rgm_session *session)
+{
+	struct pollfd look = {.fd = session->socket, .events = POLLIN | POLLRDHUP};
+	if (!session->hung_up && poll(&look, 1, 0) > 0 &&
+		(look.revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL)))
+		session->hung_up = true;
+	return session->hung_up;
+}
+
+/* --- Attach ----------------------------------------------------------------------------------- */
+
+static void own_label(const struct rgm_attach_options *options, char label[32])
+{
+	memset(label, 0, 32);
+	const char *text = options->label ? options->label : program_invocation_short_name;
+	memcpy(label, text, strnlen(text, 31));
+}
+
+/* Ask for the handles: the first talk on the connection. */
+static int talk(struct rgm_session *session, const struct rgm_attach_options *options,
+	struct ipc_attach_reply *ret_reply, int files[IPC_MESSAGE_MAX_FILES],
+	struct rgm_error *error)
+{
+	struct ipc_call call = {.socket = session->socket,
+		.sequence = &session->sequence,
+		.timeout_ms = session->timeout_ms,
+		.socket_name = session->socket_path};
+	struct ipc_hello hello = {.protocol_min = IPC_PROTOCOL, .protocol_max = IPC_PROTOCOL};
+	struct ipc_hello_reply welcome;
+	ipc_header_init(&hello.header, IPC_HELLO, 0, sizeof hello);
+	size_t none = 0;
+	int rc = ipc_call(&call, &hello.header, NULL, 0, &welcome, sizeof welcome, sizeof welcome,
+		NULL, &none, error);
+	if (rc)
+		return rc;
+	struct ipc_attach attach = {.slots = options->slots, .holds = options->holds};
+	own_label(options, attach.label);
+	ipc_header_init(&attach.header, IPC_ATTACH, 0, sizeof attach);
+	size_t count = 2;
+	rc = ipc_call(&call, &attach.header, NULL, 0, ret_reply, sizeof *ret_reply,
+		sizeof *ret_reply, files, &count, error);
+	if (rc)
+		return rc;
+	if (count != 2) {
+		while (count)
+			close(files[--count]);
+		return pool_fail(error, RGM_EPROTOCOL, "the manager at '%s' sent no handles",
+			session->socket_path);
+	}
+	return 0;
+}
+
+/* Map the two handles and look at what they say. They are closed in any case: the mapping of the
+ * segment keeps its lock. */
+static int map_handles(struct rgm_session *session, const struct ipc_attach_reply *reply,
+	const int files[2], struct rgm_error *error)
+{
+	void *table = NULL, *segment = NULL;
+	int rc = os_map(files[0], reply->table_bytes, false, &table);
+	if (rc == 0) {
+		session->table = table;
+		session->table_bytes = reply->table_bytes;
+		rc = os_map(files[1], reply->segment_bytes, true, &segment);
+	}
+	close(files[0]);
+	close(files[1]);
+	if (rc)
+		return pool_fail(error, rc, "attach to '%s': mapping the handles: %s",
+			session->socket_path, strerror(-rc));
+	session->segment = segment;
+	session->segment_bytes = reply->segment_bytes;
+	if (load64_acquire(&session->table->magic) != IPC_TABLE_MAGIC ||
+		session->segment->magic != IPC_SEGMENT_MAGIC ||
+		session->table->layout_version != IPC_LAYOUT_VERSION ||
+		session->segment->layout_version != IPC_LAYOUT_VERSION ||
+		ipc_segment_bytes(reply->slots, reply->holds) > reply->segment_bytes ||
+		reply->slots < 2 || reply->holds == 0)
+		return pool_fail(error, RGM_EPROTOCOL,
+			"the manager at '%s' lays its shared memory out differently",
+			session->socket_path);
+	session->number = reply->session;
+	session->slot_capacity = reply->slots;
+	session->hold_capacity = reply->holds;
+	session->slots = (void *)((char *)segment + ipc_slots_offset());
+	session->holds = (void *)((char *)segment + ipc_holds_offset(reply->slots));
+	session->mapping_capacity = session->table->max_dimensions;
+	return 0;
+}
+
+/* The form of the barrier, once and for all sections of this session. */
+static void choose_barrier(struct rgm_session *session, enum rgm_barrier barrier)
+{
+	bool offered = session->table->flags & IPC_TABLE_MEMBARRIER;
+	if (!offered || barrier == RGM_BARRIER_FENCE ||
+		(barrier == RGM_BARRIER_AUTO && !__libc_single_threaded) ||
+		os_membarrier_register())
+		return;
+	session->membarrier = true;
+	/* Before the first section: the manager reads it with every scan. */
+	store32_release(&session->segment->membarrier, 1);
+}
+
+static int prepare(struct rgm_session *session)
+{
+	session->mappings = calloc(session->mapping_capacity, sizeof *session->mappings);
+	session->open_slots = calloc(session->slot_capacity, sizeof *session->open_slots);
+	session->hold_used = calloc(session->hold_capacity, sizeof *session->hold_used);
+	session->here = reader_here_create();
+	if (!session->mappings || !session->open_slots || !session->hold_used || !session->here)
+		return -ENOMEM;
+	store32_release(&session->segment->slots_used, 1);
+	atomic_store(&session->swept, load64_acquire(&session->table->dropped));
+	return reader_watch_forks();
+}
+
+/* Undo what is there. The segment goes before the connection: its lock is then free when the
+ * manager hears of the hang-up. */
+static void dismantle(struct rgm_session *session)
+{
+	if (session->mappings)
+		reader_unmap_all(session);
+	reader_free_tokens(session);
+	if (session->segment)
+		os_unmap(session->segment, session->segment_bytes);
+	if (session->table)
+		os_unmap(session->table, session->table_bytes);
+	if (session->socket >= 0)
+		close(session->socket);
+	reader_here_destroy(session->here);
+	free(session->open_slots);
+	free(session->hold_used);
+	pthread_mutex_destroy(&session->lock);
+	free(session);
+}
+
+static int find_socket(struct rgm_session *session, const char *instance,
+	const struct rgm_attach_options *options, struct rgm_error *error)
+{
+	const char *name = ipc_instance_name(instance);
+	int rc = ipc_check_name("instance", name, error);
+	if (rc)
+		return rc;
+	if (!options->socket)
+		return ipc_socket_path(name, NULL, session->socket_path,
+			sizeof session->socket_path, error);
+	if (strlen(options->socket) >= sizeof session->socket_path)
+		return pool_fail(error, -ENAMETOOLONG, "the socket's path is longer than %zu bytes",
+			sizeof session->socket_path - 1);
+	memcpy(session->socket_path, options->socket, strlen(options->socket) + 1);
+	return 0;
+}
+
+int rgm_session_attach(const char *instance, const struct rgm_attach_options *options,
+	struct rgm_session **ret_session, struct rgm_error *error)
+{
+	static const struct rgm_attach_options defaults = {.size = sizeof defaults};
+	struct rgm_session *session = calloc(1, sizeof *session);
+	if (!session)
+		return pool_fail(error, -ENOMEM, "attach: no memory");
+	pthread_mutex_init(&session->lock, NULL);
+	session->socket = -1;
+	if (!options)
+		options = &defaults;
+	session->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
+	struct ipc_attach_reply reply;
+	int files[IPC_MESSAGE_MAX_FILES];
+	int rc = find_socket(session, instance, options, error);
+	if (rc == 0)
+		rc = ipc_connect(session->socket_path, &session->socket, error);
+	if (rc == 0)
+		rc = talk(session, options, &reply, files, error);
+	if (rc == 0)
+		rc = map_handles(session, &reply, files, error);
+	if (rc == 0) {
+		rc = prepare(session);
+		if (rc)
+			pool_fail(error, rc, "attach: %s", strerror(-rc));
+	}
+	if (rc == 0 && (options->flags & RGM_ATTACH_GUARD_SIGBUS)) {
+		session->guard = true;
+		rc = guard_install();
+		if (rc)
+			pool_fail(error, rc, "SIGBUS handler: %s", strerror(-rc));
+	}
+	if (rc) {
+		dismantle(session);
+		return rc;
+	}
+	choose_barrier(session, options->barrier);
+	reader_add_session(session);
+	*ret_session = session;
+	return 0;
+}
+
+void rgm_session_detach(struct rgm_session *session)
+{
+	if (!session)
+		return;
+	if (reader_forked(session->here)) {
+		/* Inherited spans stay readable: only the books are closed. */
+		pthread_mutex_lock(&sessions_lock);
+		reader_remove_session(session);
+		reader_close_slots(session);
+		pthread_mutex_unlock(&sessions_lock);
+		return;
+	}
+	pthread_mutex_lock(&sessions_lock);
+	reader_remove_session(session);
+	pthread_mutex_lock(&session->lock);
+	reader_close_slots(session);
+	reader_drop_holds(session);
+	pthread_mutex_unlock(&session->lock);
+	pthread_mutex_unlock(&sessions_lock);
+	dismantle(session);
+}
+
+int rgm_session_info(struct rgm_session *session, struct rgm_session_info *ret_info,
+	struct rgm_error *error)
+{
+	if (reader_forked(session->here))
+		return reader_fail_forked(error);
+	struct rgm_session_info info = {.size = sizeof info,
+		.number = session->number,
+		.membarrier = session->membarrier};
+	for (size_t i = 0; i < sizeof session->table->instance_id; i++)
+		snprintf(&info.instance_id[2 * i], 3, "%02x", session->table->instance_id[i]);
+	pthread_mutex_lock(&session->lock);
+	info.version = reader_own_enter(session);
+	info.dimensions = ipc_table_top(session->table, info.version)->dimension_count;
+	reader_own_exit(session);
+	info.mapped = session->mapped;
+	info.manager_alive = !reader_hung_up(session);
+	pthread_mutex_unlock(&session->lock);
+	*ret_info = info;
+	return 0;
+}
+
+/* --- News ------------------------------------------------------------------------------------- */
+
+uint64_t rgm_current_version(const struct rgm_session *session)
+{
+	return load64_acquire(&session->table->current);
+}
+
+static int gone(struct rgm_session *session, struct rgm_error *error)
+{
+	pthread_mutex_lock(&session->lock);
+	bool hung_up = reader_hung_up(session);
+	pthread_mutex_unlock(&session->lock);
+	if (!hung_up && load32_acquire(&session->table->state) == IPC_SERVING)
+		return 0;
+	return pool_fail(
+		error, RGM_EGONE, "the manager at '%s' has stopped", session->socket_path);
+}
+
+int rgm_wait(struct rgm_session *session, uint64_t seen, int64_t timeout_ms, uint64_t *ret_version,
+	struct rgm_error *error)
+{
+	if (reader_forked(session->here))
+		return reader_fail_forked(error);
+	uint64_t start = os_now_ns();
+	for (;;) {
+		/* The count is loaded before the version: a publish after the look changes it, and
+		 * the futex then does not sleep. */
+		uint32_t news = load32_acquire(&session->table->news);
+		uint64_t version = load64_acquire(&session->table->current);
+		if (version > seen) {
+			*ret_version = version;
+			reader_notice(session);
+			return 0;
+		}
+		int rc = gone(session, error);
+		if (rc)
+			return rc;
+		int64_t left = WAIT_LOOK_MS;
+		if (timeout_ms >= 0) {
+			int64_t passed = (int64_t)((os_now_ns() - start) / 1000000);
+			if (passed >= timeout_ms)
+				return pool_fail(error, -ETIMEDOUT,
+					"no version newer than %" PRIu64 " within %" PRId64 " ms",
+					seen, timeout_ms);
+			if (timeout_ms - passed < left)
+				left = timeout_ms - passed;
+		}
+		rc = os_futex_wait(&session->table->news, news, left);
+		if (rc == -EINTR)
+			return pool_fail(error, rc, "the wait was interrupted by a signal");
+	}
+}
