@@ -46,17 +46,17 @@
 
 #include <regionmgr/types.h>
 
-#define IPC_PROTOCOL	      1u
+#define IPC_PROTOCOL          1u
 #define IPC_MESSAGE_MAGIC     0x4d475231u
 #define IPC_MESSAGE_MAX_BYTES 65536u
 #define IPC_MESSAGE_MAX_FILES 4u
 
-#define IPC_HELLO_MS	     5000u
+#define IPC_HELLO_MS         5000u
 #define IPC_LOAD_SILENCE_MS  60000u
-#define IPC_LOAD_BATCH	     32u
+#define IPC_LOAD_BATCH       32u
 #define IPC_INLINE_MAX_BYTES 32768u
 #define IPC_CHUNK_MAX_BYTES  (4u << 20)
-#define IPC_ACCESS_MAX	     16u
+#define IPC_ACCESS_MAX       16u
 
 enum ipc_type {
 	IPC_OK = 1,
@@ -65,7 +65,7 @@ enum ipc_type {
 	/* everybody who may attach */
 	IPC_HELLO = 16,
 	IPC_ATTACH = 17, /* -> table (read-only), segment (read-write) */
-	IPC_MAP = 18,	 /* -> region (read-only) */
+	IPC_MAP = 18,    /* -> region (read-only) */
 	IPC_STATUS = 19,
 	IPC_LIST = 20,
 	IPC_SHOW = 21,
@@ -93,9 +93,9 @@ enum ipc_type {
 struct ipc_header {
 	uint32_t magic;
 	uint16_t protocol;
-	uint16_t type;	   /* enum ipc_type */
+	uint16_t type;     /* enum ipc_type */
 	uint32_t sequence; /* the request's, from 1; repeated in what answers it */
-	uint32_t bytes;	   /* of the whole message */
+	uint32_t bytes;    /* of the whole message */
 };
 
 struct ipc_error {
@@ -120,7 +120,7 @@ struct ipc_hello {
 struct ipc_hello_reply {
 	struct ipc_header header;
 	uint32_t protocol;
-	uint32_t pid;	  /* the manager's, in its own pid namespace */
+	uint32_t pid;     /* the manager's, in its own pid namespace */
 	char version[16]; /* the manager's program version */
 	char instance[RGM_NAME_MAX];
 	uint8_t instance_id[16];
@@ -155,7 +155,7 @@ struct ipc_map_reply { /* file: region */
  * zeros at first. Replies: ipc_page_reply, then its rows (message_rows.h). */
 struct ipc_page {
 	struct ipc_header header;
-	uint64_t after_number;	       /* READERS: behind this session; STATS: from this counter */
+	uint64_t after_number;         /* READERS: behind this session; STATS: from this counter */
 	char after_name[RGM_NAME_MAX]; /* LIST: behind this name */
 };
 struct ipc_page_reply {
@@ -207,7 +207,7 @@ struct ipc_principal {
 	uint32_t id;
 };
 struct ipc_create_options {
-	uint32_t kind;	       /* 0: default */
+	uint32_t kind;         /* 0: default */
 	uint32_t access_count; /* 0: as the instance */
 	uint64_t max_bytes;    /* 0: default */
 	struct ipc_principal access[IPC_ACCESS_MAX];

@@ -78,8 +78,8 @@ static int run_drop(struct job *job, union reply *reply, struct rgm_error *error
 	struct rgm_drop_report report;
 	char name[RGM_NAME_MAX + 1];
 	get_name(name, request->name);
-	int rc = rgm_manager_drop(
-		job->server->manager, name, request->dry_run != 0, &report, error);
+	int rc =
+		rgm_manager_drop(job->server->manager, name, request->dry_run != 0, &report, error);
 	if (rc)
 		return rc;
 	reply->drop.bytes = report.bytes;

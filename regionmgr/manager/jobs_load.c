@@ -32,8 +32,8 @@ struct load {
 	int failed;                /* code of the first part that failed, with its sentence */
 	struct rgm_error error;
 	bool streaming;
-	bool over;                 /* the conversation is */
-	char *chunk;               /* CHUNK_BUFFER_BYTES, at the first chunk */
+	bool over;   /* the conversation is */
+	char *chunk; /* CHUNK_BUFFER_BYTES, at the first chunk */
 	union {
 		struct ipc_header header;
 		struct ipc_load_part part;
@@ -51,11 +51,16 @@ struct part {
 	struct rgm_layer_options options;
 };
 
-enum part_field { PART_LAYER = 1, PART_MEDIA = 2, PART_DATA = 4, PART_FILE = 8 };
+enum part_field {
+	PART_LAYER = 1,
+	PART_MEDIA = 2,
+	PART_DATA = 4,
+	PART_FILE = 8
+};
 
 struct part_rule {
 	enum ipc_type type;
-	unsigned may;  /* of enum part_field */
+	unsigned may; /* of enum part_field */
 	unsigned must;
 	bool streaming; /* between a stream's begin and end, or outside */
 	int (*run)(struct load *load, const struct part *part, struct rgm_error *error);
@@ -193,8 +198,9 @@ static bool take_part(const struct load *load, const struct part_rule *rule, str
 		return false;
 	size_t bytes = head->header.bytes - sizeof *head;
 	const char *text = load->message.bytes + sizeof *head;
-	unsigned has = (head->name_bytes ? PART_LAYER : 0u) | (head->media_bytes ? PART_MEDIA : 0u) |
-		       (head->inline_bytes ? PART_DATA : 0u) | (part->file >= 0 ? PART_FILE : 0u);
+	unsigned has = (head->name_bytes ? PART_LAYER : 0u) |
+	               (head->media_bytes ? PART_MEDIA : 0u) |
+	               (head->inline_bytes ? PART_DATA : 0u) | (part->file >= 0 ? PART_FILE : 0u);
 	if ((has & ~rule->may) != 0 || (rule->must & ~has) != 0 ||
 		(has & (PART_DATA | PART_FILE)) == (PART_DATA | PART_FILE) ||
 		(head->flags & ~(unsigned)IPC_QUIET) != 0 || head->reserved != 0 ||
@@ -330,9 +336,8 @@ static void handle(struct load *load, int file)
 static void end_silent(struct load *load)
 {
 	struct rgm_error error;
-	int rc = pool_fail(&error, -ETIMEDOUT,
-		"the load of '%s' was ended: nothing came for %u s", load->name,
-		IPC_LOAD_SILENCE_MS / 1000);
+	int rc = pool_fail(&error, -ETIMEDOUT, "the load of '%s' was ended: nothing came for %u s",
+		load->name, IPC_LOAD_SILENCE_MS / 1000);
 	job_fail(load->job, 0, rc, &error);
 	load->job->end = true;
 }
@@ -357,8 +362,8 @@ static void converse(struct load *load)
 		} else if (rc) {
 			job->end = true;
 		} else {
-			atomic_store_explicit(&job->working, load->message.header.sequence,
-				memory_order_relaxed);
+			atomic_store_explicit(
+				&job->working, load->message.header.sequence, memory_order_relaxed);
 			handle(load, files > 0 ? file : -1);
 			atomic_store_explicit(&job->working, 0, memory_order_relaxed);
 			if (files > 0)
@@ -378,8 +383,8 @@ static int begin(struct load *load, struct rgm_error *error)
 		.expected_bytes = request->expected_bytes,
 	};
 	if ((request->flags & ~known) != 0 || request->reserved != 0)
-		return pool_fail(error, -EINVAL, "a load has flags that are not known: %#x",
-			request->flags);
+		return pool_fail(
+			error, -EINVAL, "a load has flags that are not known: %#x", request->flags);
 	int rc = wire_get_create(&request->options, access, &options.create, error);
 	if (rc)
 		return rc;

@@ -125,8 +125,7 @@ static int answer_attach(
 	return 0;
 }
 
-static int answer_map(
-	struct manager_server *server, struct client *client, struct rgm_error *error)
+static int answer_map(struct manager_server *server, struct client *client, struct rgm_error *error)
 {
 	uint64_t dimension = server->request.map.dimension, window_bytes;
 	int region;
@@ -207,8 +206,8 @@ static int answer_list(
 				page_row(server, told++, sizeof(struct ipc_dimension_row)),
 				&rows[i]);
 	if (count > 0)
-		ipc_text_put(server->answer.page.after_name,
-			sizeof server->answer.page.after_name, rows[count - 1].name);
+		ipc_text_put(server->answer.page.after_name, sizeof server->answer.page.after_name,
+			rows[count - 1].name);
 	finish_page(server, told, sizeof(struct ipc_dimension_row), count == PAGE_ROWS);
 	return 0;
 }
@@ -219,8 +218,8 @@ static int answer_readers(
 	struct rgm_reader_row rows[PAGE_ROWS];
 	(void)client;
 	(void)error;
-	size_t count = info_readers(
-		server->manager, server->request.page.after_number, rows, PAGE_ROWS);
+	size_t count =
+		info_readers(server->manager, server->request.page.after_number, rows, PAGE_ROWS);
 	begin_reply(server, sizeof(struct ipc_page_reply));
 	for (uint32_t i = 0; i < count; i++)
 		wire_put_reader(page_row(server, i, sizeof(struct ipc_reader_row)), &rows[i]);
@@ -237,8 +236,8 @@ static int answer_stats(
 	uint64_t from = server->request.page.after_number;
 	(void)client;
 	(void)error;
-	size_t count = from < SIZE_MAX ? info_stats(server->manager, (size_t)from, rows, PAGE_ROWS)
-				       : 0;
+	size_t count =
+		from < SIZE_MAX ? info_stats(server->manager, (size_t)from, rows, PAGE_ROWS) : 0;
 	begin_reply(server, sizeof(struct ipc_page_reply));
 	for (uint32_t i = 0; i < count; i++)
 		wire_put_counter(page_row(server, i, sizeof(struct ipc_counter_row)), &rows[i]);

@@ -31,15 +31,14 @@
 #include "ipc/socket.h"
 #include "pool/error.h"
 #include "pool/os.h"
-#include "regionmgr/manager/wire.h"
 
-#define EVENTS_MAX          64
-#define ACCEPTS_MAX         16
-#define MS                  1000000ull /* in ns */
-#define LISTEN_PAUSE_NS     (100 * MS)
-#define SWEEP_FIRST_NS      (5 * MS)
-#define SWEEP_LAST_NS       (200 * MS)
-#define COMPLAINT_PAUSE_NS  (1000 * MS)
+#define EVENTS_MAX         64
+#define ACCEPTS_MAX        16
+#define MS                 1000000ull /* in ns */
+#define LISTEN_PAUSE_NS    (100 * MS)
+#define SWEEP_FIRST_NS     (5 * MS)
+#define SWEEP_LAST_NS      (200 * MS)
+#define COMPLAINT_PAUSE_NS (1000 * MS)
 
 /* --- complaints ------------------------------------------------------------------------------- */
 
@@ -182,105 +181,10 @@ void client_watch_death(struct manager_server *server, struct client *client)
 		watch_add(server, pidfd, &client->death_watch);
 }
 
-/* --- admission -------------------------------------------------------------------------------- */
+/* --- new clients ------------------------------------------------------------------------------ */
 
-static int read_peer(int socket, struct peer *ret_peer)
-{
-	struct ucred credentials;
-	socklen_t bytes = sizeof credentials;
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) != 0)
-		return -errno;
-	*ret_peer = (struct peer){
-		.pid = credentials.pid,
-		.uid = credentials.uid,
-		.gid = credentials.gid,
-		.pidfd = -1,
-	};
-	/* Without its groups, or with more than there is room for, it is judged by what is known. */
-	bytes = sizeof ret_peer->groups;
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, ret_peer->groups, &bytes) == 0)
-		ret_peer->group_count = bytes / sizeof *ret_peer->groups;
-	return 0;
-}
-
-static bool is_owner(const struct peer *peer)
-{
-	return peer->uid == 0 || peer->uid == geteuid();
-}
-
-static bool in_group(const struct peer *peer, gid_t gid)
-{
-	if (peer->gid == gid)
-		return true;
-	for (size_t i = 0; i < peer->group_count; i++)
-		if (peer->groups[i] == gid)
-			return true;
-	return false;
-}
-
-static bool may_attach(const struct rgm_manager *manager, const struct peer *peer)
-{
-	if (is_owner(peer))
-		return true;
-	for (size_t i = 0; i < manager->access_count; i++) {
-		const struct rgm_principal *principal = &manager->access[i];
-		if (principal->type == 'u' ? peer->uid == principal->id
-					   : in_group(peer, principal->id))
-			return true;
-	}
-	return false;
-}
-
-static uint32_t clients_of(struct manager_server *server, uid_t uid)
-{
-	uint32_t count = 0;
-	struct client *client;
-	cds_list_for_each_entry(client, &server->clients, all)
-	{
-		count += client->peer.uid == uid;
-	}
-	return count;
-}
-
-/* Others may take half of the connections each, three quarters together: the owner gets through. */
-static int check_admission(
-	struct manager_server *server, const struct peer *peer, struct rgm_error *error)
-{
-	uint32_t most = server->manager->max_clients;
-	if (!may_attach(server->manager, peer))
-		return pool_fail(error, RGM_EREFUSED, "user %u may not use instance '%s'",
-			(unsigned)peer->uid, server->manager->instance);
-	if (server_clients(server->manager) >= most)
-		return pool_fail(error, RGM_ELIMIT,
-			"instance '%s' has its limit of %u clients (max_clients)",
-			server->manager->instance, most);
-	if (is_owner(peer))
-		return 0;
-	if (server->other_count >= most - most / 4)
-		return pool_fail(error, RGM_ELIMIT,
-			"instance '%s' has its limit of %u clients of other users (max_clients)",
-			server->manager->instance, most - most / 4);
-	if (clients_of(server, peer->uid) >= most - most / 2)
-		return pool_fail(error, RGM_ELIMIT,
-			"user %u has its limit of %u clients of instance '%s' (max_clients)",
-			(unsigned)peer->uid, most - most / 2, server->manager->instance);
-	return 0;
-}
-
-/* Say why, in a message about the connection itself. */
-static void refuse(struct manager_server *server, int socket, const struct peer *peer, int code,
-	const struct rgm_error *error)
-{
-	struct ipc_error message;
-	wire_put_error(&message, 0, code, error);
-	ipc_send(socket, &message.header, NULL, 0, 0);
-	close(socket);
-	manager_count(server->manager, COUNTER_refusals, 1);
-	server_complain(server, "refusal", peer, "a connection was refused: %s", error->message);
-}
-
-static struct client *client_create(struct manager_server *server, int socket,
-	const struct peer *peer)
+static struct client *client_create(
+	struct manager_server *server, int socket, const struct peer *peer)
 {
 	struct client *client = calloc(1, sizeof *client);
 	if (!client)
@@ -289,7 +193,7 @@ static struct client *client_create(struct manager_server *server, int socket,
 	client->death_watch.ready = death_ready;
 	client->socket = socket;
 	client->peer = *peer;
-	client->owner = is_owner(peer);
+	client->owner = peer_is_owner(peer);
 	client->hello_deadline_ns = ipc_deadline(IPC_HELLO_MS);
 	cds_list_add_tail(&client->all, &server->clients);
 	cds_list_add_tail(&client->waiting, &server->greeting);
@@ -302,20 +206,15 @@ static void admit(struct manager_server *server, int socket)
 {
 	struct rgm_error error;
 	struct peer peer;
-	int rc = read_peer(socket, &peer);
-	if (rc) {
-		close(socket);
+	if (admit_peer(server, socket, &peer) != 0)
+		return;
+	struct client *client = client_create(server, socket, &peer);
+	if (client) {
+		client_arm(server, client);
 		return;
 	}
-	manager_count(server->manager, COUNTER_connections, 1);
-	rc = check_admission(server, &peer, &error);
-	struct client *client = rc == 0 ? client_create(server, socket, &peer) : NULL;
-	if (rc == 0 && !client)
-		rc = pool_fail(&error, -ENOMEM, "the manager has no memory for a client");
-	if (rc)
-		refuse(server, socket, &peer, rc, &error);
-	else
-		client_arm(server, client);
+	pool_fail(&error, -ENOMEM, "the manager has no memory for a client");
+	admit_refuse(server, socket, &error);
 }
 
 static void listen_pause(struct manager_server *server)
@@ -328,17 +227,14 @@ static void listen_pause(struct manager_server *server)
 static void shed(struct manager_server *server)
 {
 	struct rgm_error error;
-	struct peer peer;
 	if (server->reserve >= 0)
 		close(server->reserve);
 	int socket = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (socket >= 0 && read_peer(socket, &peer) == 0) {
+	if (socket >= 0) {
 		pool_fail(&error, RGM_ELIMIT,
 			"the manager of instance '%s' has its limit of open files (RLIMIT_NOFILE)",
 			server->manager->instance);
-		refuse(server, socket, &peer, RGM_ELIMIT, &error);
-	} else if (socket >= 0) {
-		close(socket);
+		admit_refuse(server, socket, &error);
 	}
 	server->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (server->reserve < 0)
@@ -349,8 +245,7 @@ static void listener_ready(struct manager_server *server, struct watch *watch)
 {
 	(void)watch;
 	for (int i = 0; i < ACCEPTS_MAX && server->listen_again_ns == 0; i++) {
-		int socket =
-			accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int socket = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (socket >= 0) {
 			admit(server, socket);
 			continue;
@@ -417,9 +312,8 @@ static int next_timeout(struct manager_server *server)
 {
 	uint64_t first = UINT64_MAX;
 	if (!cds_list_empty(&server->greeting))
-		earlier(&first,
-			cds_list_first_entry(&server->greeting, struct client, waiting)
-				->hello_deadline_ns);
+		earlier(&first, cds_list_first_entry(&server->greeting, struct client, waiting)
+					->hello_deadline_ns);
 	earlier(&first, server->sweep_ns);
 	earlier(&first, server->tick_ns);
 	earlier(&first, server->listen_again_ns);
@@ -587,8 +481,8 @@ void server_stop(struct rgm_manager *manager)
 	if (!server)
 		return;
 	unlink_socket(server);
-	shutdown(server->listener, SHUT_RDWR);
 	atomic_store_explicit(&server->stopping, true, memory_order_relaxed);
+	shutdown(server->listener, SHUT_RDWR);
 	eventfd_write(server->wake, 1);
 	pthread_join(server->thread, NULL);
 	manager->server = NULL;

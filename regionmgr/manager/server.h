@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server's inside: shared by server.c (connections), requests.c (what is answered at once),
- * jobs.c (what takes time) and jobs_load.c (loads), and by nobody else.
+ * The server's inside: shared by server.c (connections), admit.c (who may connect), requests.c (what
+ * is answered at once), jobs.c (what takes time) and jobs_load.c (loads), and by nobody else.
  *
  * One event thread owns every client. While a client has a job, the job's thread alone sends to and
  * receives from its socket (progress excepted) and reads peer and owner, which never change; all else
@@ -86,20 +86,20 @@ struct manager_server {
 	/* of the event thread alone */
 	struct watch listener_watch, wake_watch;
 	struct cds_list_head clients, greeting, ended;
-	uint32_t other_count; /* clients that are not owners */
+	uint32_t other_count;     /* clients that are not owners */
 	uint64_t listen_again_ns; /* 0: listening; else nothing is accepted before */
 	uint64_t sweep_ns;        /* 0: no session is pending */
 	uint64_t sweep_interval_ns;
-	uint64_t complaint_ns;    /* when the last complaint was logged */
-	uint64_t complaints;      /* not logged since then */
+	uint64_t complaint_ns; /* when the last complaint was logged */
+	uint64_t complaints;   /* not logged since then */
 	union request request;
 	struct answer answer;
 
 	/* jobs.c */
 	struct __cds_wfcq_head done_head;
 	struct cds_wfcq_tail done_tail;
-	struct cds_list_head jobs;   /* with a thread */
-	struct cds_list_head queued; /* that wait for one to end */
+	struct cds_list_head jobs;        /* with a thread */
+	struct cds_list_head queued;      /* that wait for one to end */
 	uint32_t load_count, short_count; /* with a thread */
 	uint64_t tick_ns;
 };
@@ -115,9 +115,17 @@ void client_disarm(struct manager_server *server, struct client *client);
 void client_arm(struct manager_server *server, struct client *client);
 /* Watch for the death of the process that owns client->session. */
 void client_watch_death(struct manager_server *server, struct client *client);
-/* Count a refusal, and log it unless such lines come too fast. */
+/* Log what somebody did wrong, unless such lines come too fast. */
 __attribute__((format(printf, 4, 5))) void server_complain(struct manager_server *server,
 	const char *event, const struct peer *peer, const char *format, ...);
+
+/* --- admit.c ---------------------------------------------------------------------------------- */
+
+/* Look at who connected and whether that is allowed; if not, it was told and the socket is closed. */
+int admit_peer(struct manager_server *server, int socket, struct peer *ret_peer);
+/* Say why in a message about the connection itself, and close it. Counted and logged. */
+void admit_refuse(struct manager_server *server, int socket, const struct rgm_error *error);
+bool peer_is_owner(const struct peer *peer); /* the manager's user, or root */
 
 /* --- requests.c ------------------------------------------------------------------------------- */
 

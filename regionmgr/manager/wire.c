@@ -71,8 +71,8 @@ void wire_put_dimension(struct ipc_dimension_row *row, const struct rgm_dimensio
 	row->largest_free_pages = dimension->largest_free_pages;
 	row->readers = dimension->readers;
 	row->holds = dimension->holds;
-	row->access_count = dimension->access_count < IPC_ACCESS_MAX ? dimension->access_count
-								     : IPC_ACCESS_MAX;
+	row->access_count =
+		dimension->access_count < IPC_ACCESS_MAX ? dimension->access_count : IPC_ACCESS_MAX;
 	for (size_t i = 0; i < row->access_count; i++) {
 		row->access[i].type = dimension->access[i].type;
 		row->access[i].id = dimension->access[i].id;
