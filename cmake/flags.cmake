@@ -44,6 +44,8 @@ if(RGM_SANITIZE)
 		-fsanitize=${RGM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
 	target_link_options(rgm_flags INTERFACE -fsanitize=${RGM_SANITIZE})
 else()
+	target_compile_options(rgm_flags INTERFACE
+		$<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE$<SEMICOLON>-D_FORTIFY_SOURCE=2>)
 	# The runtimes of sanitizers are found when a program is loaded; all else must be named.
 	set(RGM_LINK_DEFINED -Wl,-z,defs)
 endif()
