@@ -30,8 +30,8 @@ static uint64_t take_id(struct rgm_manager *manager)
 static int check_options(struct rgm_manager *manager, const struct rgm_create_options *options,
 	uint64_t *ret_max_bytes, const struct dim_kind **ret_kind, struct rgm_error *error)
 {
-	uint64_t most = options && options->max_bytes ? options->max_bytes
-						      : manager->default_max_bytes;
+	uint64_t most =
+		options && options->max_bytes ? options->max_bytes : manager->default_max_bytes;
 	if (most > POOL_MAX_REGION_BYTES)
 		return pool_fail(error, RGM_ELIMIT,
 			"a dimension of up to %" PRIu64 " bytes is beyond the limit of %llu", most,
@@ -47,14 +47,14 @@ static int check_options(struct rgm_manager *manager, const struct rgm_create_op
 	/* The header and at least one extent. */
 	uint64_t rounded = (most + POOL_EXTENT_BYTES - 1) / POOL_EXTENT_BYTES * POOL_EXTENT_BYTES;
 	*ret_max_bytes = rounded < POOL_HEADER_BYTES + POOL_EXTENT_BYTES
-		? POOL_HEADER_BYTES + POOL_EXTENT_BYTES
-		: rounded;
+	                         ? POOL_HEADER_BYTES + POOL_EXTENT_BYTES
+	                         : rounded;
 	return 0;
 }
 
 /* The region file, skipping over files that a crash left behind under ids never recorded. */
-static int make_region(struct rgm_manager *manager, struct dimension *dimension,
-	struct rgm_error *error)
+static int make_region(
+	struct rgm_manager *manager, struct dimension *dimension, struct rgm_error *error)
 {
 	for (int tries = 0;; tries++) {
 		struct pool_region_options options = {.id = dimension->id,
@@ -63,8 +63,8 @@ static int make_region(struct rgm_manager *manager, struct dimension *dimension,
 			.instance_id = manager->instance_id,
 			.incarnation = manager->incarnation};
 		catalog_region_name(dimension->id, dimension->file);
-		int rc = pool_region_create(manager->folder, dimension->file, &options,
-			&dimension->region, error);
+		int rc = pool_region_create(
+			manager->folder, dimension->file, &options, &dimension->region, error);
 		if (rc != -EEXIST || tries == 16)
 			return rc;
 		dimension->id = take_id(manager);
@@ -218,7 +218,8 @@ static void report(struct rgm_manager *manager, const struct dimension *dimensio
 	*ret_report = (struct rgm_drop_report){
 		.bytes = state->summary.bytes, .layers = state->summary.layers};
 	urcu_bp_read_unlock();
-	ret_report->readers = atomic_load_explicit(&dimension->mapped, memory_order_relaxed);
+	ret_report->readers =
+		atomic_load_explicit(&dimension->mapped->sessions, memory_order_relaxed);
 	ret_report->holds = sessions_holds_on(manager->sessions, dimension->id);
 }
 
@@ -236,8 +237,8 @@ static int drop(struct rgm_manager *manager, struct dimension *dimension, struct
 		if (rc)
 			return rc;
 	}
-	int rc = catalog_write(manager, CATALOG_RUNNING,
-		&(struct catalog_change){.removed = dimension}, error);
+	int rc = catalog_write(
+		manager, CATALOG_RUNNING, &(struct catalog_change){.removed = dimension}, error);
 	if (rc) {
 		table_discard(manager->table, draft);
 		return rc;

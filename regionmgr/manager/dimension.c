@@ -64,10 +64,21 @@ static void free_state(struct rcu_head *head)
 	free(caa_container_of(head, struct dim_state, rcu));
 }
 
+static void free_figure(struct urcu_ref *references)
+{
+	free(caa_container_of(references, struct map_figure, references));
+}
+
+void map_figure_put(struct map_figure *figure)
+{
+	urcu_ref_put(&figure->references, free_figure);
+}
+
 static void free_dimension(struct rcu_head *head)
 {
 	struct dimension *dimension = caa_container_of(head, struct dimension, rcu);
 	free(dimension->state);
+	map_figure_put(dimension->mapped);
 	free(dimension);
 }
 
@@ -106,8 +117,14 @@ void registry_destroy(struct rgm_manager *manager)
 struct dimension *dimension_create(struct rgm_manager *manager, uint64_t id)
 {
 	struct dimension *dimension = calloc(1, sizeof *dimension);
-	if (!dimension)
+	struct map_figure *figure = calloc(1, sizeof *figure);
+	if (!dimension || !figure) {
+		free(dimension);
+		free(figure);
 		return NULL;
+	}
+	urcu_ref_init(&figure->references);
+	dimension->mapped = figure;
 	dimension->manager = manager;
 	dimension->id = id;
 	urcu_ref_init(&dimension->references);
@@ -207,6 +224,7 @@ void registry_remove(struct dimension *dimension)
 	cds_lfht_del(registry->by_id, &dimension->by_id);
 	urcu_bp_read_unlock();
 	dimension->dropped = true;
+	atomic_store_explicit(&dimension->mapped->dropped, true, memory_order_relaxed);
 	dimension_put(dimension);
 }
 
@@ -251,7 +269,7 @@ bool dimension_permits(struct rgm_manager *manager, const struct dimension *dime
 	if (uid == 0 || uid == geteuid())
 		return true;
 	if (dimension->access_count)
-		return listed(dimension->access, dimension->access_count, uid, gid, groups,
-			group_count);
+		return listed(
+			dimension->access, dimension->access_count, uid, gid, groups, group_count);
 	return listed(manager->access, manager->access_count, uid, gid, groups, group_count);
 }

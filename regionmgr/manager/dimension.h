@@ -27,6 +27,15 @@ struct dim_state {
 	uint64_t changed_ns; /* CLOCK_REALTIME; 0: not in this run */
 };
 
+/* How many living sessions were given a handle of a dimension. Apart from the dimension, so that a
+ * session that stays does not keep a dropped one's region open. */
+struct map_figure {
+	struct urcu_ref references;
+	atomic_uint sessions; /* relaxed: a figure */
+	atomic_bool dropped;  /* relaxed: a figure */
+};
+void map_figure_put(struct map_figure *figure);
+
 struct dimension {
 	struct cds_lfht_node by_id;
 	struct rcu_head rcu;
@@ -49,7 +58,7 @@ struct dimension {
 	struct dim_state *state;
 	bool dropped;                 /* under commit */
 	atomic_uint_least64_t retired_pages; /* relaxed: a figure */
-	atomic_uint mapped;           /* handles given to sessions that live; relaxed: a figure */
+	struct map_figure *mapped;    /* constant */
 };
 
 int registry_create(struct rgm_manager *manager, struct registry **ret_registry);

@@ -84,9 +84,8 @@ static void fill_row(const struct dimension *dimension, const struct dim_state *
 	row->allocated_pages = info.used_pages;
 	row->free_pages = info.free_pages;
 	row->largest_free_pages = info.largest_free_pages;
-	row->retired_pages =
-		atomic_load_explicit(&dimension->retired_pages, memory_order_relaxed);
-	row->readers = atomic_load_explicit(&dimension->mapped, memory_order_relaxed);
+	row->retired_pages = atomic_load_explicit(&dimension->retired_pages, memory_order_relaxed);
+	row->readers = atomic_load_explicit(&dimension->mapped->sessions, memory_order_relaxed);
 }
 
 /* The next rows in name order: a small sorted window over an unsorted walk, so that a page of a long
@@ -229,8 +228,7 @@ static int look_all(struct rgm_manager *manager, uint64_t after, size_t most, st
 	sessions_each(manager->sessions, after, most, look_one, looks);
 	for (size_t i = 0; i < looks->count; i++) {
 		struct looked *looked = &looks->items[i];
-		uint64_t replaced =
-			table_replaced_ns(manager->table, looked->row.oldest_version);
+		uint64_t replaced = table_replaced_ns(manager->table, looked->row.oldest_version);
 		if (looked->row.oldest_version && replaced && replaced < looks->now_ns)
 			looked->row.age_ns = looks->now_ns - replaced;
 		looked->row.kept_bytes = reclaim_kept_bytes(manager->reclaim,
@@ -246,8 +244,8 @@ static void looks_free(struct looks *looks)
 	free(looks->items);
 }
 
-size_t info_readers(struct rgm_manager *manager, uint64_t after, struct rgm_reader_row *rows,
-	size_t capacity)
+size_t info_readers(
+	struct rgm_manager *manager, uint64_t after, struct rgm_reader_row *rows, size_t capacity)
 {
 	struct looks looks;
 	if (look_all(manager, after, capacity, &looks))
@@ -296,8 +294,18 @@ static const struct {
 };
 
 /* Figures that are looked up rather than counted. */
-enum figure { FIGURE_VERSION, FIGURE_DIMENSIONS, FIGURE_READERS, FIGURE_CLIENTS, FIGURE_LOADS,
-	FIGURE_CONTENT, FIGURE_REGION, FIGURE_ALLOCATED, FIGURE_RETIRED, FIGURE_COUNT };
+enum figure {
+	FIGURE_VERSION,
+	FIGURE_DIMENSIONS,
+	FIGURE_READERS,
+	FIGURE_CLIENTS,
+	FIGURE_LOADS,
+	FIGURE_CONTENT,
+	FIGURE_REGION,
+	FIGURE_ALLOCATED,
+	FIGURE_RETIRED,
+	FIGURE_COUNT
+};
 
 static const struct {
 	const char *name, *description;
@@ -318,22 +326,32 @@ static uint64_t figure_value(
 	struct rgm_manager *manager, const struct rgm_status *status, enum figure figure)
 {
 	switch (figure) {
-	case FIGURE_VERSION: return status->version;
-	case FIGURE_DIMENSIONS: return status->dimensions;
-	case FIGURE_READERS: return status->readers;
-	case FIGURE_CLIENTS: return server_clients(manager);
-	case FIGURE_LOADS: return status->loads;
-	case FIGURE_CONTENT: return status->content_bytes;
-	case FIGURE_REGION: return status->region_bytes;
-	case FIGURE_ALLOCATED: return status->allocated_bytes;
-	case FIGURE_RETIRED: return status->retired_bytes;
-	case FIGURE_COUNT: break;
+	case FIGURE_VERSION:
+		return status->version;
+	case FIGURE_DIMENSIONS:
+		return status->dimensions;
+	case FIGURE_READERS:
+		return status->readers;
+	case FIGURE_CLIENTS:
+		return server_clients(manager);
+	case FIGURE_LOADS:
+		return status->loads;
+	case FIGURE_CONTENT:
+		return status->content_bytes;
+	case FIGURE_REGION:
+		return status->region_bytes;
+	case FIGURE_ALLOCATED:
+		return status->allocated_bytes;
+	case FIGURE_RETIRED:
+		return status->retired_bytes;
+	case FIGURE_COUNT:
+		break;
 	}
 	return 0;
 }
 
-size_t info_stats(struct rgm_manager *manager, size_t from, struct rgm_counter *rows,
-	size_t capacity)
+size_t info_stats(
+	struct rgm_manager *manager, size_t from, struct rgm_counter *rows, size_t capacity)
 {
 	struct rgm_status status;
 	size_t count = 0;
@@ -387,8 +405,8 @@ int info_check(struct rgm_manager *manager, const char *name, rgm_progress progr
 	int rc = dimension->kind->check(region, &root, progress, context, &report, error);
 	reclaim_hold_remove(manager->reclaim, &hold);
 	if (rc == 0 && report.problems)
-		rc = pool_fail(error, RGM_ECORRUPT, "dimension '%s': %s", name,
-			report.first_problem);
+		rc = pool_fail(
+			error, RGM_ECORRUPT, "dimension '%s': %s", name, report.first_problem);
 	if (ret_report)
 		*ret_report = report;
 	dimension_put(dimension);

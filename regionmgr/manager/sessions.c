@@ -48,8 +48,8 @@ struct session {
 	bool alive;
 	bool warned;
 	bool damage_told;
-	/* Dimensions given to it, with a reference each, for the figure `mapped`. */
-	struct dimension **mapped;
+	/* Figures of the dimensions given to it, with a reference each. */
+	struct map_figure **mapped;
 	uint32_t mapped_count, mapped_capacity;
 };
 
@@ -86,8 +86,8 @@ static void session_free(struct session *session)
 	if (session->pidfd >= 0)
 		close(session->pidfd);
 	for (uint32_t i = 0; i < session->mapped_count; i++) {
-		atomic_fetch_sub_explicit(&session->mapped[i]->mapped, 1, memory_order_relaxed);
-		dimension_put(session->mapped[i]);
+		atomic_fetch_sub_explicit(&session->mapped[i]->sessions, 1, memory_order_relaxed);
+		map_figure_put(session->mapped[i]);
 	}
 	free(session->mapped);
 	free(session);
@@ -253,20 +253,17 @@ void session_capacity(const struct session *session, uint32_t *ret_slots, uint32
 	*ret_holds = session->holds;
 }
 
-/* Remember what was given, once per dimension. Takes the reference over. -ENOMEM leaves it. */
-static int remember(struct sessions *sessions, struct session *session, struct dimension *dimension)
+/* Remember what was given, once per dimension. */
+static int remember(struct sessions *sessions, struct session *session, struct map_figure *figure)
 {
 	int rc = 0;
 	pthread_mutex_lock(&sessions->lock);
-	for (uint32_t i = 0; i < session->mapped_count; i++) {
-		if (session->mapped[i] == dimension) {
-			dimension_put(dimension);
+	for (uint32_t i = 0; i < session->mapped_count; i++)
+		if (session->mapped[i] == figure)
 			goto out;
-		}
-	}
 	if (session->mapped_count == session->mapped_capacity) {
 		uint32_t capacity = session->mapped_capacity ? session->mapped_capacity * 2 : 8;
-		struct dimension **mapped =
+		struct map_figure **mapped =
 			reallocarray(session->mapped, capacity, sizeof *mapped);
 		if (!mapped) {
 			rc = -ENOMEM;
@@ -275,8 +272,9 @@ static int remember(struct sessions *sessions, struct session *session, struct d
 		session->mapped = mapped;
 		session->mapped_capacity = capacity;
 	}
-	session->mapped[session->mapped_count++] = dimension;
-	atomic_fetch_add_explicit(&dimension->mapped, 1, memory_order_relaxed);
+	urcu_ref_get(&figure->references);
+	session->mapped[session->mapped_count++] = figure;
+	atomic_fetch_add_explicit(&figure->sessions, 1, memory_order_relaxed);
 out:
 	pthread_mutex_unlock(&sessions->lock);
 	return rc;
@@ -305,17 +303,16 @@ int sessions_map(struct rgm_manager *manager, struct session *session, uint64_t 
 	} else {
 		rc = pool_region_open_reader(region, ret_region, error);
 	}
-	if (rc == 0 && remember(manager->sessions, session, dimension)) {
+	if (rc == 0 && remember(manager->sessions, session, dimension->mapped)) {
 		close(*ret_region);
 		rc = pool_fail(error, -ENOMEM, "mapping '%s': no memory", name);
 	}
-	if (rc) {
-		dimension_put(dimension);
-		return rc;
+	if (rc == 0) {
+		*ret_window_bytes = dimension->max_bytes;
+		manager_count(manager, COUNTER_maps, 1);
 	}
-	*ret_window_bytes = dimension->max_bytes;
-	manager_count(manager, COUNTER_maps, 1);
-	return 0;
+	dimension_put(dimension);
+	return rc;
 }
 
 /* --- Ending ----------------------------------------------------------------------------------- */
@@ -330,8 +327,8 @@ void sessions_died(struct rgm_manager *manager, struct session *session)
 		return;
 	manager_count(manager, COUNTER_deaths, 1);
 	manager_log(manager, RGM_LOG_INFO, "death",
-		MANAGER_FIELDS({"reader", NULL, session->number},
-			{"pid", NULL, (uint64_t)session->pid}),
+		MANAGER_FIELDS(
+			{"reader", NULL, session->number}, {"pid", NULL, (uint64_t)session->pid}),
 		"reader %lu: process %d ended without detaching", session->number, session->pid);
 }
 
@@ -475,6 +472,14 @@ uint32_t sessions_holds_on(struct sessions *sessions, uint64_t dimension)
 	return on.count;
 }
 
+static uint32_t mapped_now(const struct session *session)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < session->mapped_count; i++)
+		count += !atomic_load_explicit(&session->mapped[i]->dropped, memory_order_relaxed);
+	return count;
+}
+
 void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 	void (*each)(void *context, struct session_look *look), void *context)
 {
@@ -494,7 +499,7 @@ void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 			.gid = s->gid,
 			.alive = s->alive,
 			.membarrier = load32_acquire(&s->segment->membarrier) != 0,
-			.mapped = s->mapped_count,
+			.mapped = mapped_now(s),
 			.attached_ns = s->attached_ns,
 			.sections = (uint32_t)view.sections.count,
 			.warned = s->warned};
