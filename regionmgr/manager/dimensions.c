@@ -260,9 +260,8 @@ int dimensions_close(struct rgm_manager *manager, struct rgm_error *error)
 		let_go(&served);
 		return pool_fail(error, rc, "closing the dimensions: %s", strerror(-rc));
 	}
-	/* The allocation maps get their pages before the blocks that readers may still see are freed. */
-	for (size_t i = 0; i < served.count && rc == 0; i++)
-		rc = pool_region_reserve_map(served.dimensions[i]->region, error);
+	/* Blocks that readers may still see are freed for the next run; nothing is written over them in
+	 * this one, since the allocation maps have pages of their own. */
 	reclaim_release_all(manager->reclaim);
 	for (size_t i = 0; i < served.count; i++) {
 		struct dimension *dimension = served.dimensions[i];

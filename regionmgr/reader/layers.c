@@ -6,6 +6,10 @@
  * directory's structure before it was published: nothing is checked, loaded atomically or ordered.
  * The acquire that makes these bytes visible is the one by which the section found its version.
  *
+ * Except that in a session with RGM_ATTACH_GUARD_SIGBUS any page can turn into zeros while it is read
+ * (ipc/guard.h): the view may then end early or show empty layers, but never leads out of the region.
+ * Hence a leaf's magic is looked at, and counts are compared with >=.
+ *
  * The position of a view is (leaf, entry); leaf NULL means the end. A view with a position has
  * entry < leaf->entry_count, so that stepping reads first and looks for the next leaf afterwards.
  */
@@ -26,7 +30,10 @@ static const struct layers_leaf *leaf_at(const struct rgm_layers *layers, uint32
 {
 	const struct layers_root *root = layers->root;
 
-	return index < root->leaf_count ? at_page(layers, layers_refs(root)[index].page) : NULL;
+	if (index >= root->leaf_count)
+		return NULL;
+	const struct layers_leaf *leaf = at_page(layers, layers_refs(root)[index].page);
+	return __builtin_expect(leaf->magic == LAYERS_LEAF_MAGIC, 1) ? leaf : NULL;
 }
 
 static void set_position(struct rgm_layers *layers, uint32_t leaf_index, uint32_t entry)
@@ -100,7 +107,7 @@ static inline const struct layers_entry *step(struct rgm_layers *layers)
 		layers->leaf = NULL;
 		return NULL;
 	}
-	if (++layers->entry == leaf->entry_count)
+	if (++layers->entry >= leaf->entry_count)
 		set_position(layers, layers->leaf_index + 1, 0);
 	return entry;
 }
@@ -181,7 +188,7 @@ void rgm_layers_seek(struct rgm_layers *layers, const char *prefix)
 	if (!layers->leaf)
 		return;
 	layers->entry = find_entry(layers->leaf, prefix, layers->prefix_length);
-	if (layers->entry == ((const struct layers_leaf *)layers->leaf)->entry_count)
+	if (layers->entry >= ((const struct layers_leaf *)layers->leaf)->entry_count)
 		set_position(layers, index + 1, 0);
 }
 
@@ -197,7 +204,7 @@ int rgm_layers_get(const struct rgm_layers *layers, const char *name, struct rgm
 		return RGM_ENOLAYER;
 	index = find_entry(leaf, name, name_length);
 	entry = &layers_entries(leaf)[index];
-	if (index == leaf->entry_count || entry->name_length != name_length ||
+	if (index >= leaf->entry_count || entry->name_length != name_length ||
 		memcmp(layers_string(leaf, entry->name_offset), name, name_length) != 0)
 		return RGM_ENOLAYER;
 	fill_layer(layers, leaf, entry, ret_layer);
