@@ -113,7 +113,7 @@ struct rgm_slot {
 	const struct ipc_table *table;
 	const uint64_t *here;
 	uint64_t version;         /* 0: outside */
-	uint32_t depth;
+	uint32_t nested;          /* sections within the outermost one */
 	bool membarrier;
 	bool guarded;             /* this section opened a view in a guarded session: */
 	uint64_t hits;            /*   guard_hits() before the first one; 0 - 1: damage was met */
