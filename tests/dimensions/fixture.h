@@ -30,6 +30,15 @@
 
 #define FIXTURE_ID 7u
 
+/* A sanitizer has taken the allocator's place, and much memory. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FIXTURE_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define FIXTURE_SANITIZED 1
+#endif
+#endif
+
 struct fixture {
 	char folder_path[64];
 	int folder;
