@@ -39,7 +39,7 @@ fi
 
 # In the background, so that a signal to this script is acted on at once.
 folder=$(mktemp -d "${TMPDIR:-/tmp}/regionmgr-demo.XXXXXX")
-build/release/bin/main_job --bin build/release/bin --dir "$folder" "$@" &
+build/release/bin/main_job --bin build/release/bin --dir "$folder" --scale full "$@" &
 job=$!
 status=0
 wait "$job" || status=$?
