@@ -69,10 +69,11 @@ if(CMOCKA_FOUND)
 		target_link_libraries(rgm_test_support PRIVATE rgm_flags PkgConfig::CMOCKA)
 		set(rgm_test_support rgm_test_support)
 	endif()
-	# What a folder's tests are linked with: the tests of the pool need nothing above it.
+	# What a folder's tests are linked with: those of the pool need nothing above it, those of the
+	# kinds also read what was written.
 	set(rgm_test_pool rgm_pool)
 	set(rgm_test_ipc rgm_ipc)
-	set(rgm_test_dimensions rgm_dimensions)
+	set(rgm_test_dimensions rgm_reader)
 	set(rgm_test_any rgm_cli rgm_daemon rgm_manager rgm_reader)
 
 	file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/*/test_*.c)
