@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <linux/sockios.h>
 
 #include "ipc/socket.h"
 #include "pool/error.h"
@@ -25,6 +27,7 @@
 #define SHORT_MAX      16u
 #define TICK_NS        200000000u /* between two messages of progress */
 #define ANSWER_MS      5000       /* a client may take so long to read an answer */
+#define UNREAD_BYTES   16384      /* a client gets no news while so much is unread */
 #define CANCEL_LOOK_NS 50000000u  /* between two looks for IPC_CANCEL */
 
 /* --- what a job's thread does ----------------------------------------------------------------- */
@@ -339,12 +342,15 @@ static void tell(struct job *job)
 {
 	struct ipc_progress message = {0};
 	uint32_t sequence = atomic_load_explicit(&job->working, memory_order_relaxed);
+	int unread = 0;
 	if (sequence == 0)
+		return;
+	/* News that nobody reads must not fill the socket: there has to be room for the answer. */
+	if (ioctl(job->client->socket, SIOCOUTQ, &unread) != 0 || unread > UNREAD_BYTES)
 		return;
 	ipc_header_init(&message.header, IPC_PROGRESS, sequence, sizeof message);
 	message.done_bytes = atomic_load_explicit(&job->done_bytes, memory_order_relaxed);
 	message.total_bytes = atomic_load_explicit(&job->total_bytes, memory_order_relaxed);
-	/* A client that does not read loses news, not its answer. */
 	ipc_send(job->client->socket, &message.header, NULL, 0, 0);
 }
 
