@@ -92,15 +92,15 @@ int change_put_stream(struct channel *channel, const char *layer, const void *da
 {
 	const char *at = data;
 	int rc = channel->manager != NULL
-			 ? rgm_writer_stream_begin(channel->writer, layer, options, error)
-			 : rgm_load_stream_begin(channel->load, layer, options, error);
+	                 ? rgm_writer_stream_begin(channel->writer, layer, options, error)
+	                 : rgm_load_stream_begin(channel->load, layer, options, error);
 
 	for (size_t done = 0; rc == 0 && done < bytes; done += piece)
 		rc = append(channel, at + done, bytes - done < piece ? bytes - done : piece, error);
 	if (rc != 0)
 		return rc;
 	return channel->manager != NULL ? rgm_writer_stream_end(channel->writer, error)
-					: rgm_load_stream_end(channel->load, error);
+	                                : rgm_load_stream_end(channel->load, error);
 }
 
 int change_remove(struct channel *channel, const char *layer, struct rgm_error *error)
@@ -114,7 +114,7 @@ int change_commit(
 	struct channel *channel, struct rgm_load_report *ret_report, struct rgm_error *error)
 {
 	int rc = channel->manager != NULL ? rgm_writer_commit(channel->writer, ret_report, error)
-					  : rgm_load_commit(channel->load, ret_report, error);
+	                                  : rgm_load_commit(channel->load, ret_report, error);
 
 	channel->load = NULL;
 	channel->writer = NULL;

@@ -7,7 +7,7 @@
 #include "kept.h"
 #include "random.h"
 
-#define STOPPED_MAX	 3u	     /* at a time */
+#define STOPPED_MAX      3u          /* at a time */
 #define WRITERS_LIMIT_NS 60000000000 /* a minute without a commit: the writers are stuck */
 
 bool chaos_open(struct chaos *chaos, const struct instance *instance)

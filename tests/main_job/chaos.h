@@ -32,8 +32,8 @@ struct chaos {
 	uint32_t stops_inside;
 	uint64_t commits_while_stopped;
 	uint64_t fewest_commits; /* during one stop */
-	uint64_t largest_kept;	 /* bytes, by one worker, told by the manager */
-	uint32_t kept_compared;	 /* times that it was compared with the truth */
+	uint64_t largest_kept;   /* bytes, by one worker, told by the manager */
+	uint32_t kept_compared;  /* times that it was compared with the truth */
 };
 
 bool chaos_open(struct chaos *chaos, const struct instance *instance);

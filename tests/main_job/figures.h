@@ -41,10 +41,10 @@ struct figures {
 	uint64_t libs_to_bytes;
 	/* afterwards */
 	uint64_t reclaimed_bytes;
-	double worst_ratio;	  /* allocated pages / live pages, of the worst dimension */
+	double worst_ratio;       /* allocated pages / live pages, of the worst dimension */
 	uint64_t region_bytes[2]; /* after each quiet cycle */
-	uint64_t checked_bytes;	  /* verified by the checks after the restart */
-	double seconds;		  /* in all */
+	uint64_t checked_bytes;   /* verified by the checks after the restart */
+	double seconds;           /* in all */
 	uint32_t failures;
 };
 

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #define RECLAIM_LIMIT_MS 60000u
-#define LOOK_MS		 10u
+#define LOOK_MS          10u
 
 /* The rows of all dimensions, with the kernel's counts if asked for; freed by free(). */
 static bool rows_of(struct job *job, struct channel *channel, bool show,
@@ -83,10 +83,10 @@ static bool is_reclaimed(struct job *job, const struct rgm_dimension_row *rows, 
 	for (size_t i = 0; i < count; i++) {
 		const struct rgm_dimension_row *row = &rows[i];
 		double ratio = row->live_pages == 0
-				       ? (row->allocated_pages == 0 ? 1 : 2)
-				       : (double)row->allocated_pages / (double)row->live_pages;
+		                       ? (row->allocated_pages == 0 ? 1 : 2)
+		                       : (double)row->allocated_pages / (double)row->live_pages;
 		bool sound = row->retired_pages == 0 &&
-			     row->allocated_pages * 100 <= row->live_pages * 101;
+		             row->allocated_pages * 100 <= row->live_pages * 101;
 
 		if (ratio > figures->worst_ratio)
 			figures->worst_ratio = ratio;

@@ -18,7 +18,7 @@ struct instance {
 	char log[300]; /* what the manager said */
 	char socket[128];
 	char program[300]; /* regionmgrd; empty: embedded */
-	pid_t pid;	   /* of regionmgrd */
+	pid_t pid;         /* of regionmgrd */
 	struct rgm_manager *manager;
 };
 

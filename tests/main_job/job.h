@@ -13,8 +13,8 @@
 
 #include "truth.h"
 
-#define JOB_WORKERS_MAX	 64u
-#define JOB_THREADS_MAX	 32u
+#define JOB_WORKERS_MAX  64u
+#define JOB_THREADS_MAX  32u
 #define JOB_FAILURES_MAX 32u
 
 /* Where a worker's thread is. Between OUTSIDE and INSIDE it may or may not be in a section. */
@@ -27,7 +27,7 @@ enum mark_state {
 /* One thread of one worker. It alone writes; the driver reads, also after its death. */
 struct mark {
 	_Alignas(64) atomic_uint state;
-	atomic_uint holding;	       /* 1: may have a hold, at hold_version */
+	atomic_uint holding;           /* 1: may have a hold, at hold_version */
 	atomic_uint_least64_t version; /* while INSIDE */
 	atomic_uint_least64_t hold_version;
 	/* counted over all generations of the worker */

@@ -3,7 +3,7 @@
 #include "kept.h"
 
 /* Of a layer's share in a directory, rounded up: its entry, its names, the unused rest of a leaf. */
-#define DIRECTORY_LAYER_BYTES	  512u
+#define DIRECTORY_LAYER_BYTES     512u
 #define DIRECTORY_DIMENSION_BYTES (64u << 10)
 
 bool kept_look(const struct job *job, uint32_t worker, struct kept *ret_kept)
@@ -95,7 +95,7 @@ uint64_t kept_most(const struct job *job, const struct kept *kept, uint32_t unti
 		for (uint32_t i = 0; i < kept->count; i++)
 			if (truth_lives(truth, d, kept->commits[i]))
 				bytes += DIRECTORY_DIMENSION_BYTES +
-					 (uint64_t)truth_name_count(truth, d) *
-						 DIRECTORY_LAYER_BYTES;
+				         (uint64_t)truth_name_count(truth, d) *
+				                 DIRECTORY_LAYER_BYTES;
 	return bytes;
 }

@@ -15,6 +15,7 @@
 #include "crc.h"
 
 #define CANDIDATES_MAX 200000u
+#define FOLDER_SMALL   4000u /* files looked at in each folder of a small run */
 #define HASH_BYTES     (1u << 20)
 
 /* --- which files -------------------------------------------------------------------------------- */
@@ -24,7 +25,7 @@ struct recipe {
 	const char *label;
 	const char *folders[5];
 	uint64_t early_bytes[2]; /* of the first load: small, full */
-	uint64_t bytes[2];	 /* in all */
+	uint64_t bytes[2];       /* in all */
 	uint64_t largest_file[2];
 };
 
@@ -61,6 +62,7 @@ static struct candidate *candidates;
 static uint32_t candidate_count;
 static uint64_t walk_largest;
 static uint32_t walk_folder;
+static uint32_t walk_limit; /* of candidate_count */
 
 static uint32_t hash_path(const char *path)
 {
@@ -83,9 +85,9 @@ static int visit(const char *path, const struct stat *facts, int type, struct FT
 	(void)place;
 	if (type != FTW_F || !S_ISREG(facts->st_mode) || (uint64_t)facts->st_size > walk_largest)
 		return 0;
-	if (candidate_count == CANDIDATES_MAX)
+	if (candidate_count == walk_limit)
 		return 1;
-	if (strlen(path) > 1000 || access(path, R_OK) != 0)
+	if (strlen(path) > 1000)
 		return 0;
 	at->path = strdup(path);
 	if (at->path == NULL)
@@ -131,10 +133,12 @@ static uint32_t choose(const struct recipe *recipe, int full, struct truth_famil
 	uint64_t bytes = 0, pages = 0;
 	uint32_t taken = 0;
 
+	qsort(candidates, candidate_count, sizeof(*candidates), by_rank);
+	family->early_count = 0;
 	for (uint32_t i = 0; i < candidate_count && bytes < recipe->bytes[full]; i++) {
 		struct candidate one = candidates[i];
 
-		if (!fits(bytes, pages, one.size))
+		if (!fits(bytes, pages, one.size) || access(one.path, R_OK) != 0)
 			continue;
 		bytes += one.size;
 		pages += truth_page_bytes(one.size);
@@ -143,7 +147,6 @@ static uint32_t choose(const struct recipe *recipe, int full, struct truth_famil
 		if (family->early_count == 0 && bytes >= recipe->early_bytes[full]) {
 			family->early_count = taken;
 			family->early_bytes = bytes;
-			family->early_pages = pages;
 		}
 	}
 	family->bytes = bytes;
@@ -209,20 +212,31 @@ static bool add_family(struct truth *truth, const struct recipe *recipe, int ful
 	return true;
 }
 
+/* Walk one folder of a recipe. */
+static void walk(const struct recipe *recipe, int full, uint32_t folder)
+{
+	uint32_t room = CANDIDATES_MAX - candidate_count;
+
+	walk_folder = folder;
+	walk_largest = recipe->largest_file[full];
+	walk_limit = candidate_count + (full || room < FOLDER_SMALL ? room : FOLDER_SMALL);
+	nftw(recipe->folders[folder], visit, 32, FTW_PHYS | FTW_MOUNT);
+}
+
 static bool add_recipe(struct truth *truth, const struct recipe *recipe, int full)
 {
 	struct truth_family *family = &truth->family[truth->families];
-	uint32_t taken;
+	uint32_t taken = 0;
 	bool good;
 
 	candidate_count = 0;
-	walk_largest = recipe->largest_file[full];
-	for (walk_folder = 0; walk_folder < 5 && recipe->folders[walk_folder]; walk_folder++)
-		nftw(recipe->folders[walk_folder], visit, 32, FTW_PHYS | FTW_MOUNT);
-	qsort(candidates, candidate_count, sizeof(*candidates), by_rank);
 	memset(family, 0, sizeof(*family));
 	family->first_name = truth->names;
-	taken = choose(recipe, full, family);
+	for (uint32_t i = 0; i < 5 && recipe->folders[i] && family->bytes < recipe->bytes[full];
+		i++) {
+		walk(recipe, full, i);
+		taken = choose(recipe, full, family);
+	}
 	if (family->early_count == 0 && recipe == &recipes[FAMILY_LIBS]) {
 		fprintf(stderr, "main_job: only %llu bytes of files found for '%s', needs %llu\n",
 			(unsigned long long)family->bytes, recipe->label,
@@ -232,7 +246,6 @@ static bool add_recipe(struct truth *truth, const struct recipe *recipe, int ful
 		if (family->early_count == 0) {
 			family->early_count = taken;
 			family->early_bytes = family->bytes;
-			family->early_pages = family->bytes;
 		}
 		good = taken > 0 && add_family(truth, recipe, full, family, taken);
 		truth->families++;

@@ -172,7 +172,7 @@ _Noreturn static void nursery_main(struct job *job, int socket)
 			break;
 		look(&nursery);
 		good = request.order == ORDER_WAIT_ALL ? wait_all(&nursery)
-						       : obey(&nursery, &request);
+		                                       : obey(&nursery, &request);
 		if (write(socket, &good, 1) != 1)
 			break;
 	}

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define WAIT_NS	   20000000L   /* between two looks, at most: the driver is inside a commit call */
+#define WAIT_NS    20000000L   /* between two looks, at most: the driver is inside a commit call */
 #define WAIT_LIMIT 60000000000 /* a minute: the driver is stuck */
 
 uint32_t truth_text(struct truth *truth, const char *string)

@@ -31,17 +31,17 @@
 
 #include <regionmgr/types.h>
 
-#define TRUTH_NONE	 UINT32_MAX /* no content: the layer is not there */
-#define TRUTH_NEVER	 UINT32_MAX /* no commit */
+#define TRUTH_NONE       UINT32_MAX /* no content: the layer is not there */
+#define TRUTH_NEVER      UINT32_MAX /* no commit */
 #define TRUTH_TEXT_BYTES (64u << 20)
-#define TRUTH_CONTENTS	 (1u << 16)
-#define TRUTH_NAMES	 (1u << 17)
-#define TRUTH_FAMILIES	 8u
+#define TRUTH_CONTENTS   (1u << 16)
+#define TRUTH_NAMES      (1u << 17)
+#define TRUTH_FAMILIES   8u
 #define TRUTH_DIMENSIONS (1u << 14)
-#define TRUTH_RENAMES	 4u
-#define TRUTH_COMMITS	 (1u << 22)
-#define TRUTH_CHANGES	 (1u << 26)
-#define TRUTH_HEADS	 (1u << 24)
+#define TRUTH_RENAMES    4u
+#define TRUTH_COMMITS    (1u << 22)
+#define TRUTH_CHANGES    (1u << 26)
+#define TRUTH_HEADS      (1u << 24)
 
 struct truth_content {
 	uint64_t size;
@@ -60,16 +60,15 @@ struct truth_name {
 struct truth_family {
 	uint32_t first_name; /* in names */
 	uint32_t count;
-	uint64_t bytes;	      /* of all initial contents */
+	uint64_t bytes;       /* of all initial contents */
 	uint32_t early_count; /* names of the first load; the others come by growth */
 	uint64_t early_bytes;
-	uint64_t early_pages; /* bytes rounded up to pages, as a region stores them */
 };
 
 struct truth_change {
 	uint32_t commit;
 	uint32_t content; /* or TRUTH_NONE */
-	uint32_t older;	  /* in changes; 0: the layer was not there before */
+	uint32_t older;   /* in changes; 0: the layer was not there before */
 };
 
 struct truth_label {
@@ -79,8 +78,8 @@ struct truth_label {
 
 struct truth_dimension {
 	uint32_t family;
-	uint32_t heads;	     /* in heads: one for each name of the family */
-	uint32_t born;	     /* commit */
+	uint32_t heads;      /* in heads: one for each name of the family */
+	uint32_t born;       /* commit */
 	atomic_uint dropped; /* commit; TRUTH_NEVER while it lives */
 	atomic_uint labels;
 	struct truth_label label[TRUTH_RENAMES];

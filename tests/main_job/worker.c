@@ -35,7 +35,7 @@ struct thread {
 	uint64_t version; /* of the last section */
 	uint32_t commit;  /* of the truth, for this section */
 	bool inside;
-	bool complete;			    /* all of everything was compared in one section */
+	bool complete;                      /* all of everything was compared in one section */
 	uint32_t seen[DIMENSIONS_SEEN_MAX]; /* truth dimensions of this section that are mapped */
 	uint32_t seen_count;
 };

@@ -89,8 +89,8 @@ static bool remove_some(struct writers *writers, struct editor *editor, uint32_t
 	for (uint32_t i = 0; i < 8; i++) {
 		uint32_t name = pick_present(editor, dimension);
 		bool twice = name == TRUTH_NONE ||
-			     size_of(writers, change_current(editor->changes, dimension, name)) >
-				     256u << 10;
+		             size_of(writers, change_current(editor->changes, dimension, name)) >
+		                     256u << 10;
 
 		for (uint32_t k = 0; k < count; k++)
 			twice |= edits[k].name == name;

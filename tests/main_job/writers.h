@@ -22,7 +22,7 @@ struct writers {
 	atomic_uint stop;  /* end, once the round begun and the growth are done */
 	atomic_uint grown; /* steps of the growth done */
 	atomic_uint large; /* large changes done */
-	uint32_t made;	   /* names given to extra dimensions so far; large writer */
+	uint32_t made;     /* names given to extra dimensions so far; large writer */
 	pthread_t thread[2];
 	bool running;
 };
