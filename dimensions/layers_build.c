@@ -28,7 +28,6 @@ struct build {
 	struct layers_change *change;
 	struct layers_directory old;
 	uint64_t version;
-	struct layers_op **ops; /* sorted by name */
 	struct layers_leaf_pack pack;
 	struct layers_root_pack root;
 	uint32_t kept;             /* the old leaf whose ref was added last; NO_LEAF: none */
@@ -37,28 +36,6 @@ struct build {
 	uint64_t put;
 	uint64_t removed;
 };
-
-static int compare_ops(const void *a, const void *b)
-{
-	const struct layers_op *x = *(struct layers_op *const *)a;
-	const struct layers_op *y = *(struct layers_op *const *)b;
-
-	return layers_compare(x->strings, x->name_length, y->strings, y->name_length);
-}
-
-static int sort_ops(struct build *build, struct rgm_error *error)
-{
-	const struct layers_change *change = build->change;
-
-	if (change->op_count == 0)
-		return 0;
-	build->ops = malloc(change->op_count * sizeof(struct layers_op *));
-	if (!build->ops)
-		return pool_fail(error, -ENOMEM, "no memory to sort a change's layers");
-	memcpy(build->ops, change->ops, change->op_count * sizeof(struct layers_op *));
-	qsort(build->ops, change->op_count, sizeof(struct layers_op *), compare_ops);
-	return 0;
-}
 
 static int retire(
 	struct build *build, uint64_t page, uint64_t bytes, uint64_t born, struct rgm_error *error)
@@ -183,7 +160,7 @@ static int merge(struct build *build, const struct layers_leaf *leaf, size_t fir
 
 	while (rc == 0 && (i < count || first < end)) {
 		const struct layers_entry *entry = i < count ? &layers_entries(leaf)[i] : NULL;
-		const struct layers_op *op = first < end ? build->ops[first] : NULL;
+		const struct layers_op *op = first < end ? build->change->sorted[first] : NULL;
 		int order = !entry ? 1 : -1;
 
 		if (entry && op)
@@ -234,7 +211,8 @@ static size_t ops_end(const struct build *build, size_t first, uint32_t index)
 	if (index + 1 == root->leaf_count)
 		return build->change->op_count;
 	while (first < build->change->op_count &&
-		layers_compare(build->ops[first]->strings, build->ops[first]->name_length,
+		layers_compare(build->change->sorted[first]->strings,
+			build->change->sorted[first]->name_length,
 			layers_string(root, next->name_offset), next->name_length) < 0)
 		first++;
 	return first;
@@ -309,11 +287,8 @@ static int prepare(struct build *build, const struct pool_root *root, struct rgm
 	if (rc < 0)
 		return rc;
 	build->totals = *build->old.root;
-	rc = sort_ops(build, error);
-	if (rc == 0)
-		rc = retire(build, build->old.root_page, build->old.root->block_bytes,
-			build->old.root->born, error);
-	return rc;
+	return retire(build, build->old.root_page, build->old.root->block_bytes,
+		build->old.root->born, error);
 }
 
 static uint64_t reachable_pages(const struct build *build, const struct pool_root *root)
@@ -373,7 +348,6 @@ int layers_change_build(struct layers_change *change, const struct pool_root *ro
 		rc = deliver(&build, &built, ret_root, ret_summary, retired, ret_report, error);
 	if (rc < 0)
 		free_built(change);
-	free(build.ops);
 	layers_leaf_pack_free(&build.pack);
 	layers_root_pack_free(&build.root);
 	dim_blocks_free(&build.retired);

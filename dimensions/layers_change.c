@@ -101,6 +101,8 @@ void layers_change_add(struct layers_change *change, struct layers_op *op)
 	uint32_t *slot = find_slot(change, op->strings, op->name_length);
 	struct layers_op *before;
 
+	free(change->sorted);
+	change->sorted = NULL;
 	if (*slot == 0) {
 		change->ops[change->op_count++] = op;
 		*slot = (uint32_t)change->op_count;
@@ -111,6 +113,28 @@ void layers_change_add(struct layers_change *change, struct layers_op *op)
 	op->may_be_absent = !before->remove || before->may_be_absent;
 	layers_content_free(change, before->page, layers_pages(before->size));
 	free(before);
+}
+
+static int compare_ops(const void *a, const void *b)
+{
+	const struct layers_op *x = *(struct layers_op *const *)a;
+	const struct layers_op *y = *(struct layers_op *const *)b;
+
+	return layers_compare(x->strings, x->name_length, y->strings, y->name_length);
+}
+
+int layers_change_sort(struct layers_change *change, struct rgm_error *error)
+{
+	size_t bytes = change->op_count * sizeof(struct layers_op *);
+
+	if (change->sorted || change->op_count == 0)
+		return 0;
+	change->sorted = malloc(bytes);
+	if (!change->sorted)
+		return pool_fail(error, -ENOMEM, "no memory to sort a change's layers");
+	memcpy(change->sorted, change->ops, bytes);
+	qsort(change->sorted, change->op_count, sizeof(struct layers_op *), compare_ops);
+	return 0;
 }
 
 int layers_change_begin(struct pool_region *region, uint64_t expected_bytes, bool replace,
@@ -157,6 +181,7 @@ static void forget(struct layers_change *change)
 		free(change->ops[i]);
 	free(change->ops);
 	free(change->slots);
+	free(change->sorted);
 	free(change->stream);
 	dim_blocks_free(&change->built);
 	free(change);

@@ -44,7 +44,8 @@ struct layers_change {
 	size_t op_count;
 	size_t op_capacity;
 	uint32_t *slots;
-	unsigned slot_bits; /* there are 2^slot_bits slots; 0: none yet */
+	unsigned slot_bits;        /* there are 2^slot_bits slots; 0: none yet */
+	struct layers_op **sorted; /* by name; NULL: not since the last one was added */
 
 	uint64_t put_bytes; /* content placed so far, superseded layers included */
 	uint64_t put_pages;
@@ -66,6 +67,9 @@ int layers_op_create(const char *name, uint64_t time_ns, const char *media_type,
 int layers_change_prepare(struct layers_change *change, struct rgm_error *error);
 /* Take the operation over; one of the same name before it is forgotten and its pages freed. */
 void layers_change_add(struct layers_change *change, struct layers_op *op);
+
+/* Bring `sorted` up to date. Costly for large changes, so that a flush does it before the build. */
+int layers_change_sort(struct layers_change *change, struct rgm_error *error);
 
 /* layers_content.c */
 

@@ -50,8 +50,8 @@ static void give_back_arena(struct layers_change *change)
 	change->arena_count = 0;
 }
 
-/* How large an arena may usefully be, a layer of `bytes` bytes being the next to go into it. */
-static uint64_t arena_pages(const struct layers_change *change, uint64_t bytes)
+/* How large an arena may usefully be, a layer of `least` pages being the next to go into it. */
+static uint64_t arena_pages(const struct layers_change *change, uint64_t least)
 {
 	uint64_t most = ARENA_PAGES;
 	uint64_t pages;
@@ -65,32 +65,40 @@ static uint64_t arena_pages(const struct layers_change *change, uint64_t bytes)
 	}
 	if (pages > most)
 		pages = most;
-	return pages > layers_pages(bytes) ? pages : layers_pages(bytes);
+	return pages > least ? pages : least;
+}
+
+/* An arena of at least `least` pages in place of the one that is too short. */
+static int refill_arena(struct layers_change *change, uint64_t least, struct rgm_error *error)
+{
+	uint64_t most = arena_pages(change, least);
+	int rc;
+
+	give_back_arena(change);
+	change->arena_count = least;
+	/* A lone layer takes the run that fits best; an arena, the longest one there is. */
+	if (most == least)
+		rc = pool_region_allocate(change->region, least, &change->arena_page, error);
+	else
+		rc = pool_region_allocate_upto(change->region, least, most, &change->arena_page,
+			&change->arena_count, error);
+	if (rc < 0)
+		change->arena_count = 0;
+	return rc;
 }
 
 /* Pages for a layer of op->size bytes. */
 static int place(struct layers_change *change, struct layers_op *op, struct rgm_error *error)
 {
 	uint64_t pages = layers_pages(op->size);
-	uint64_t most;
 	int rc = layers_content_limit(change, op, op->size, error);
 
 	if (rc < 0 || pages == 0)
 		return rc;
 	if (pages > change->arena_count) {
-		give_back_arena(change);
-		most = arena_pages(change, op->size);
-		change->arena_count = pages;
-		if (most == pages)
-			rc = pool_region_allocate(
-				change->region, pages, &change->arena_page, error);
-		else
-			rc = pool_region_allocate_upto(change->region, pages, most,
-				&change->arena_page, &change->arena_count, error);
-		if (rc < 0) {
-			change->arena_count = 0;
+		rc = refill_arena(change, pages, error);
+		if (rc < 0)
 			return rc;
-		}
 	}
 	op->page = change->arena_page;
 	change->arena_page += pages;
@@ -283,7 +291,8 @@ int layers_change_flush(struct layers_change *change, struct rgm_error *error)
 
 	if (rc == 0)
 		rc = layers_writer_flush(&change->writer, error);
-	if (rc == 0)
-		give_back_arena(change);
-	return rc;
+	if (rc < 0)
+		return rc;
+	give_back_arena(change);
+	return layers_change_sort(change, error);
 }

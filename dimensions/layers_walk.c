@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dimensions/layers_walk.h"
 
+#include <errno.h>
+
 #include "pool/error.h"
 
 struct walk {
@@ -15,7 +17,8 @@ struct walk {
 static int tell(struct walk *walk, int code, struct rgm_error *told, struct rgm_error *error)
 {
 	walk->complete = false;
-	if (walk->visitor->damaged)
+	/* Too little memory says nothing about the file. */
+	if (walk->visitor->damaged && code != -ENOMEM)
 		return walk->visitor->damaged(walk->context, told);
 	if (error)
 		*error = *told;
@@ -65,8 +68,7 @@ static int compare_totals(struct walk *walk, struct rgm_error *error)
 		return 0;
 	if (root->content_bytes != walk->sum.bytes || root->content_pages != walk->content_pages)
 		why = "its totals are not those of its layers";
-	else if (walk->sum.pages + walk->content_pages >
-		 walk->directory.end_page - (walk->directory.root_page ? POOL_FIRST_PAGE : 0))
+	else if (walk->sum.pages + walk->content_pages > walk->directory.end_page)
 		why = "it reaches more pages than there are";
 	if (!why)
 		return 0;

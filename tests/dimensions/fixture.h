@@ -122,10 +122,50 @@ static inline struct rgm_layers fixture_view(struct fixture *fixture)
 	return layers;
 }
 
+static inline int fixture_compare_blocks(const void *a, const void *b)
+{
+	const struct dim_block *x = a;
+	const struct dim_block *y = b;
+
+	return (x->page > y->page) - (x->page < y->page);
+}
+
+/* What the old root reached is what the new one reaches of it, and what was retired, with the same
+ * bounds and births; everything else that the new one reaches was born now. */
+static inline void fixture_verify_retired(struct fixture *fixture, const struct pool_root *root,
+	const struct dim_block *retired, size_t count)
+{
+	struct dim_blocks old = {0};
+	struct dim_blocks new = {0};
+	struct rgm_error error;
+	size_t born = 0;
+
+	must(dim_layers.reach(fixture->region, &fixture->root, &old, &error), &error);
+	must(dim_layers.reach(fixture->region, root, &new, &error), &error);
+	assert_int_equal(dim_blocks_reserve(&new, count), 0);
+	for (size_t i = 0; i < count; i++)
+		new.items[new.count++] = retired[i];
+	if (old.count > 0)
+		qsort(old.items, old.count, sizeof(*old.items), fixture_compare_blocks);
+	qsort(new.items, new.count, sizeof(*new.items), fixture_compare_blocks);
+	for (size_t i = 0; i < new.count; i++) {
+		if (new.items[i].born == root->version)
+			born++;
+		else
+			assert_true(
+				i - born < old.count && memcmp(&new.items[i], &old.items[i - born],
+								sizeof(*new.items)) == 0);
+	}
+	assert_int_equal(new.count, old.count + born);
+	dim_blocks_free(&old);
+	dim_blocks_free(&new);
+}
+
 /* Build and publish a change as the manager does. On failure the change is still the caller's. */
 static inline int fixture_commit(struct fixture *fixture, struct layers_change *change,
 	struct rgm_load_report *ret_report, struct rgm_error *error)
 {
+	size_t retired = fixture->retired.count;
 	struct pool_root root;
 	struct dim_summary summary;
 	int rc = layers_change_flush(change, error);
@@ -138,6 +178,8 @@ static inline int fixture_commit(struct fixture *fixture, struct layers_change *
 	layers_change_published(change);
 	assert_int_equal(root.version, fixture->version + 1);
 	assert_int_equal(root.generation, fixture->root.generation + 1);
+	fixture_verify_retired(
+		fixture, &root, fixture->retired.items + retired, fixture->retired.count - retired);
 	fixture->root = root;
 	fixture->summary = summary;
 	fixture->version++;

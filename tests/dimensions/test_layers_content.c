@@ -417,22 +417,29 @@ static void a_stream_up_to_the_last_page(void **state)
 {
 	struct pool_region_info info;
 	struct rgm_error error;
-	uint64_t free_bytes;
+	uint64_t kept;
+	size_t done = 0;
 
 	(void)state;
 	open_with(32 * MB, 0);
-	pool_region_info(fixture.region, &info);
-	/* A root for the new version is needed beside the old one, and a leaf. */
-	free_bytes = info.max_bytes - POOL_HEADER_BYTES - 3 * POOL_PAGE_BYTES;
+	/* For the new root and its leaf. */
+	must(pool_region_allocate(fixture.region, 2, &kept, &error), &error);
 	must(layers_change_stream_begin(change, "stream", 1, NULL, &error), &error);
-	for (uint64_t done = 0; done < free_bytes; done += 64 * KB)
-		must(layers_change_stream_append(change, data + done,
-			     done + 64 * KB < free_bytes ? 64 * KB : (size_t)(free_bytes - done),
-			     &error),
-			&error);
+	for (size_t bytes = MB; bytes >= POOL_PAGE_BYTES;) {
+		int rc = layers_change_stream_append(change, data + done, bytes, &error);
+
+		assert_true(rc == 0 || rc == RGM_ELIMIT || rc == -ENOSPC);
+		if (rc == 0)
+			done += bytes;
+		else
+			bytes /= 2;
+	}
 	must(layers_change_stream_end(change, &error), &error);
+	pool_region_info(fixture.region, &info);
+	assert_int_equal(info.free_pages, 0);
+	pool_region_free(fixture.region, kept, 2);
 	commit();
-	expect_bytes("stream", data, (size_t)free_bytes);
+	expect_bytes("stream", data, done);
 	fixture_close(&fixture);
 }
 
