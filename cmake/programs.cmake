@@ -25,7 +25,8 @@ endfunction()
 rgm_program(regionctl rgm_cli regionmgr/cli LINK PkgConfig::CJSON PkgConfig::ARCHIVE)
 # The daemon shares options, settings and how text is escaped with the command line; of the archive
 # only what it uses is linked.
-rgm_program(regionmgrd rgm_daemon regionmgr/daemon LINK rgm_cli)
+rgm_program(regionctl rgm_cli regionmgr/cli LINK PkgConfig::CJSON PkgConfig::ARCHIVE)
+rgm_program(regionmgrd rgm_daemon regionmgr/daemon LINK rgm_cli PkgConfig::CJSON)
 
 # The main job uses public functions alone, as a stranger's program would. In a race build manager
 # and readers must share one copy of pool/, or each library has mappings of its own.
