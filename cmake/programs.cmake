@@ -22,7 +22,6 @@ function(rgm_program name piece folder)
 	install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
-rgm_program(regionctl rgm_cli regionmgr/cli LINK PkgConfig::CJSON PkgConfig::ARCHIVE)
 # The daemon shares options, settings and how text is escaped with the command line; of the archive
 # only what it uses is linked.
 rgm_program(regionctl rgm_cli regionmgr/cli LINK PkgConfig::CJSON PkgConfig::ARCHIVE)
