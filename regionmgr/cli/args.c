@@ -13,6 +13,8 @@ static bool is_choice(const char *choices, const char *text)
 {
 	size_t length = strlen(text);
 
+	if (strchr(text, '|') != NULL)
+		return false;
 	for (const char *at = choices; length > 0 && at != NULL; at = strchr(at, '|')) {
 		at += *at == '|' ? 1 : 0;
 		if (strncmp(at, text, length) == 0 && (at[length] == '|' || at[length] == '\0'))
