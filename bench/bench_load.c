@@ -321,8 +321,8 @@ static bool all_rows(struct load *load, const struct bench_instance *instance)
 int main(int argc, char **argv)
 {
 	static struct load load;
+	static struct bench bench;
 	struct bench_instance instance;
-	struct bench bench;
 	bool good;
 	int rc = bench_begin(&bench, "load", argc, argv);
 

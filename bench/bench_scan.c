@@ -316,7 +316,7 @@ static double crowd_run(void *context)
 {
 	struct crowd_of *of = context;
 	struct crowd *crowd = of->crowd;
-	uint64_t each[READERS_MAX], total = 0, begun, took;
+	uint64_t each[READERS_MAX], total = 0, median, begun, took;
 	pid_t pids[READERS_MAX];
 	uint32_t readers = 0;
 
@@ -344,7 +344,8 @@ static double crowd_run(void *context)
 	for (uint32_t i = 0; i < readers; i++)
 		waitpid(pids[i], NULL, 0);
 	qsort(each, readers, sizeof(*each), by_bytes);
-	of->slowest = each[readers / 2] > 0 ? (double)each[0] / (double)each[readers / 2] : 0;
+	median = each[readers / 2];
+	of->slowest = median > 0 ? (double)each[0] / (double)median : 0;
 	if (readers < of->readers || atomic_load(&crowd->failed) != 0)
 		return NAN;
 	return (double)total / (double)took;

@@ -255,7 +255,7 @@ struct sqlite *sqlite_load(const char *folder, const void *values, uint64_t byte
 	if (sqlite3_open(path, &sqlite->base) == SQLITE_OK &&
 		sqlite3_exec(sqlite->base,
 			"pragma journal_mode=wal; pragma synchronous=off; pragma "
-	                "mmap_size=1073741824;"
+			"mmap_size=1073741824;"
 			"create table v (k integer primary key, b blob); begin",
 			NULL, NULL, NULL) == SQLITE_OK &&
 		insert_values(sqlite, values, bytes) &&
