@@ -268,6 +268,30 @@ static void a_change_without_memory_changes_nothing(void **state)
 	assert_true(calls > 5);
 	fixture_verify(&fixture);
 }
+
+/* An append that fails leaves the stream as it was: here empty, with a run already. */
+static void a_stream_without_memory_stays_empty(void **state)
+{
+	struct layers_change *change;
+	struct rgm_error error;
+	long calls = 0;
+	int rc;
+
+	(void)state;
+	do {
+		must(layers_change_begin(fixture.region, 0, false, &change, &error), &error);
+		must(layers_change_stream_begin(change, "layer/000000", 1, NULL, &error), &error);
+		memory_left = calls++;
+		rc = layers_change_stream_append(change, "x", 1, &error);
+		memory_left = -1;
+		assert_true(rc == 0 || rc == -ENOMEM);
+		must(layers_change_stream_end(change, &error), &error);
+		must(fixture_commit(&fixture, change, NULL, &error), &error);
+		fixture_verify(&fixture);
+		fixture_reclaim(&fixture, 0);
+	} while (rc != 0);
+	assert_true(calls > 1);
+}
 #endif
 
 /* One layer changed: one leaf and the root are copied, whatever the size of the directory. */
@@ -399,6 +423,7 @@ int main(void)
 		cmocka_unit_test(a_build_without_pages_changes_nothing),
 #ifdef MEMORY_FAILS
 		cmocka_unit_test(a_change_without_memory_changes_nothing),
+		cmocka_unit_test(a_stream_without_memory_stays_empty),
 #endif
 		cmocka_unit_test(only_what_changes_is_copied),
 		cmocka_unit_test(tiny_leaves_are_merged),

@@ -6,10 +6,24 @@
  */
 #define _GNU_SOURCE 1
 
+#include <sys/syscall.h>
+
 #include "dimensions/layers_directory.h"
 #include "tests/dimensions/model.h"
 
 static struct fixture fixture;
+
+/* This executable's pread() takes the place of libc's: reads that touch this byte fail. */
+static uint64_t bad_byte;
+
+ssize_t pread(int file, void *data, size_t bytes, off_t offset)
+{
+	if (bad_byte >= (uint64_t)offset && bad_byte < (uint64_t)offset + bytes) {
+		errno = EIO;
+		return -1;
+	}
+	return (ssize_t)syscall(SYS_pread64, file, data, bytes, offset);
+}
 
 static int setup(void **state)
 {
@@ -522,6 +536,33 @@ static void what_open_accepts_can_be_read(void **state)
 	assert_int_equal(check().problems, 0);
 }
 
+/* What cannot be read is a problem like any other, and the check goes on behind it. */
+static void unreadable_pages_are_problems(void **state)
+{
+	struct rgm_layers layers = fixture_view(&fixture);
+	struct rgm_check_report report;
+	struct rgm_layer layer;
+	struct rgm_error error;
+
+	(void)state;
+	assert_int_equal(rgm_layers_get(&layers, "a", &layer), 0);
+	bad_byte = (uint64_t)((const char *)layer.data.data - (const char *)fixture.base) + 4096;
+	report = check();
+	bad_byte = 0;
+	assert_int_equal(report.problems, 1);
+	assert_non_null(strstr(report.first_problem, "layer 'a'"));
+	assert_int_equal(report.layers, 3);
+	assert_int_equal(report.bytes, 3);
+	/* A block of the directory: open fails with it, a check tells it. */
+	bad_byte = fixture.root.offset;
+	assert_int_equal(open_root(&fixture.root, &error), -EIO);
+	report = check();
+	bad_byte = 0;
+	assert_true(report.problems > 0);
+	assert_int_equal(report.layers, 0);
+	assert_int_equal(check().problems, 0);
+}
+
 /* --- Pages -------------------------------------------------------------------------------------- */
 
 /* Allocate exactly this page: whatever comes before it is freed again. */
@@ -623,6 +664,7 @@ int main(void)
 		cmocka_unit_test(wrong_fields_are_refused),
 		cmocka_unit_test(wrong_roots_are_refused),
 		cmocka_unit_test(what_open_accepts_can_be_read),
+		cmocka_unit_test(unreadable_pages_are_problems),
 		cmocka_unit_test(pages_are_owned_once),
 		cmocka_unit_test(a_check_can_be_cancelled),
 	};

@@ -379,6 +379,50 @@ static void up_to_the_last_page(void **state)
 	fixture_close(&fixture);
 }
 
+/*
+ * Pages of a layer that is put and removed again are free at once, for anybody; what was staged for
+ * them must not reach them any more, nor take what is staged beside it along.
+ */
+static void freed_pages_are_left_alone(void **state)
+{
+	static unsigned char theirs[10 * POOL_PAGE_BYTES];
+	static unsigned char found[sizeof(theirs)];
+	struct rgm_error error;
+	uint64_t all;
+	uint64_t page;
+
+	(void)state;
+	memset(theirs, 0xee, sizeof(theirs));
+	for (int last = 0; last < 2; last++) {
+		open_with(8 * MB, 0);
+		/* 30 free pages, and no others. */
+		must(pool_region_allocate(fixture.region, 500, &all, &error), &error);
+		while (pool_region_allocate(fixture.region, 1, &page, NULL) == 0)
+			;
+		pool_region_free(fixture.region, all + 100, 30);
+		must(layers_change_put(change, "a", data, sizeof(theirs), 1, NULL, &error), &error);
+		must(layers_change_put(change, "b", data, sizeof(theirs), 1, NULL, &error), &error);
+		must(layers_change_put(change, "c", data, sizeof(theirs), 1, NULL, &error), &error);
+		must(layers_change_remove(change, last ? "c" : "b", &error), &error);
+		/* Somebody else gets them, and writes first. */
+		must(pool_region_allocate(fixture.region, 10, &page, &error), &error);
+		assert_in_range(page, all + 100, all + 120);
+		must(pool_region_write(fixture.region, page * POOL_PAGE_BYTES, theirs,
+			     sizeof(theirs), &error),
+			&error);
+		must(layers_change_flush(change, &error), &error);
+		must(pool_region_read(
+			     fixture.region, page * POOL_PAGE_BYTES, found, sizeof(found), &error),
+			&error);
+		assert_memory_equal(found, theirs, sizeof(found));
+		pool_region_free(fixture.region, all, 100);
+		must(fixture_commit(&fixture, change, NULL, &error), &error);
+		expect_bytes("a", data, sizeof(theirs));
+		expect_bytes(last ? "b" : "c", data, sizeof(theirs));
+		fixture_close(&fixture);
+	}
+}
+
 /* --- Streams ---------------------------------------------------------------------------------- */
 
 /* A stream whose way is blocked moves, and keeps its bytes. */
@@ -555,6 +599,7 @@ int main(void)
 		cmocka_unit_test(sources_that_cannot_be_read),
 		cmocka_unit_test(larger_than_the_region),
 		cmocka_unit_test(up_to_the_last_page),
+		cmocka_unit_test(freed_pages_are_left_alone),
 		cmocka_unit_test(a_blocked_stream_moves),
 		cmocka_unit_test(a_stream_up_to_the_last_page),
 		cmocka_unit_test(an_open_stream_is_aborted),
