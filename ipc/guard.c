@@ -7,10 +7,15 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+/* Faults of one range after which all of it is replaced. */
+#define PAGES_BY_THEMSELVES 512u
+
 /*
  * `base` is stored last (release) and loaded first (acquire) by the handler, which makes the other
- * fields visible; 0 means free. Removal stores 0: a handler that loaded the base before may still map
- * over the range, which its owner prevents by not touching it any more.
+ * fields visible; 0 means free. They are loaded between two looks at `base`: the same one both times,
+ * and they belong to it (the entry may be removed and used again meanwhile; the field's own orders pair
+ * with guard_add()). Removal stores 0: a handler that loaded the base before may still map over the
+ * range, which its owner prevents by not touching it any more.
  */
 struct range {
 	uintptr_t base;
@@ -34,24 +39,51 @@ static void pass_on(int number, siginfo_t *info, void *context)
 	} else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
 		previous.sa_handler(number);
 	} else {
-		/* The access is repeated after the return and ends the process as it would have. */
+		/* A fault is repeated after the return, a signal that was sent is sent again: either
+		 * ends the process as it would have. */
 		struct sigaction fallback = {.sa_handler = SIG_DFL};
 		sigaction(SIGBUS, &fallback, NULL);
+		if (info->si_code <= 0)
+			raise(number);
 	}
 }
 
-static bool repair(const struct range *range, uintptr_t base, uintptr_t address)
+static bool map_zeros(uintptr_t from, size_t bytes, bool writable)
 {
-	uintptr_t from = range->whole ? base : address & ~(uintptr_t)4095;
-	size_t bytes = range->whole ? range->bytes : 4096;
-	int protection = range->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-	void *zero = mmap((void *)from, bytes, protection,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
-	if (zero == MAP_FAILED)
+	int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	return mmap((void *)from, bytes, protection,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+		       0) != MAP_FAILED;
+}
+
+static bool repair(const struct range *range, uintptr_t address)
+{
+	/* Each page by itself splits a mapping, and a process has a limit of them (vm.max_map_count)
+	 * that must not be met: at it, nothing can be mapped any more. */
+	bool whole = range->whole ||
+	             __atomic_load_n(range->damage, __ATOMIC_RELAXED) >= PAGES_BY_THEMSELVES;
+	bool mapped = whole ? map_zeros(range->base, range->bytes, range->writable)
+	                    : map_zeros(address & ~(uintptr_t)4095, 4096, range->writable);
+	if (!mapped)
 		return false;
 	__atomic_fetch_add(range->damage, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&hits, 1, __ATOMIC_RELAXED);
 	return true;
+}
+
+/* A copy of an entry whose fields belong together, if the address lies in it. */
+static bool covers(const struct range *entry, uintptr_t address, struct range *ret_range)
+{
+	struct range range = {.base = __atomic_load_n(&entry->base, __ATOMIC_ACQUIRE)};
+	if (!range.base || address < range.base)
+		return false;
+	range.bytes = __atomic_load_n(&entry->bytes, __ATOMIC_ACQUIRE);
+	range.whole = __atomic_load_n(&entry->whole, __ATOMIC_ACQUIRE);
+	range.writable = __atomic_load_n(&entry->writable, __ATOMIC_ACQUIRE);
+	range.damage = __atomic_load_n(&entry->damage, __ATOMIC_ACQUIRE);
+	*ret_range = range;
+	return address - range.base < range.bytes &&
+	       __atomic_load_n(&entry->base, __ATOMIC_RELAXED) == range.base;
 }
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
@@ -59,10 +91,10 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 	int saved = errno;
 	uintptr_t address = (uintptr_t)info->si_addr;
 	uint32_t used = __atomic_load_n(&ranges_used, __ATOMIC_ACQUIRE);
-	for (uint32_t i = 0; i < used; i++) {
-		uintptr_t base = __atomic_load_n(&ranges[i].base, __ATOMIC_ACQUIRE);
-		if (base && address >= base && address - base < ranges[i].bytes &&
-			repair(&ranges[i], base, address)) {
+	/* Sent by kill(2) it is no fault and has no address. */
+	for (uint32_t i = 0; i < used && info->si_code > 0; i++) {
+		struct range range;
+		if (covers(&ranges[i], address, &range) && repair(&range, address)) {
 			errno = saved;
 			return;
 		}
@@ -76,8 +108,8 @@ int guard_install(void)
 	int rc = 0;
 	pthread_mutex_lock(&ranges_lock);
 	if (!installed) {
-		struct sigaction action = {
-			.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+		struct sigaction action = {.sa_sigaction = on_sigbus,
+			.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
 		sigemptyset(&action.sa_mask);
 		if (sigaction(SIGBUS, &action, &previous))
 			rc = -errno;
@@ -95,10 +127,11 @@ int guard_add(const void *base, size_t bytes, bool whole, bool writable, uint64_
 	for (uint32_t i = 0; i < GUARD_MAX; i++) {
 		if (ranges[i].base)
 			continue;
-		ranges[i].bytes = bytes;
-		ranges[i].whole = whole;
-		ranges[i].writable = writable;
-		ranges[i].damage = damage;
+		/* Release: who loads one of these sees the 0 that the removal left in `base`. */
+		__atomic_store_n(&ranges[i].bytes, bytes, __ATOMIC_RELEASE);
+		__atomic_store_n(&ranges[i].whole, whole, __ATOMIC_RELEASE);
+		__atomic_store_n(&ranges[i].writable, writable, __ATOMIC_RELEASE);
+		__atomic_store_n(&ranges[i].damage, damage, __ATOMIC_RELEASE);
 		__atomic_store_n(&ranges[i].base, (uintptr_t)base, __ATOMIC_RELEASE);
 		if (i >= ranges_used)
 			__atomic_store_n(&ranges_used, i + 1, __ATOMIC_RELEASE);
@@ -118,6 +151,16 @@ void guard_remove(const void *base)
 			break;
 		}
 	}
+	pthread_mutex_unlock(&ranges_lock);
+}
+
+void guard_before_fork(void)
+{
+	pthread_mutex_lock(&ranges_lock);
+}
+
+void guard_after_fork(void)
+{
 	pthread_mutex_unlock(&ranges_lock);
 }
 

@@ -26,12 +26,18 @@ int guard_install(void);
 
 /*
  * Guard [base, base + bytes). `whole`: replace all of it at the first fault (a small segment), else
- * the faulting page alone. `writable` says how the zero pages are mapped. `damage` is counted up
- * (relaxed) before the access goes on. -ENOSPC when GUARD_MAX ranges are there.
+ * the faulting page alone, until there were so many that the process would run out of mappings.
+ * `writable` says how the zero pages are mapped. `damage` is counted up (relaxed) before the access
+ * goes on. -ENOSPC when GUARD_MAX ranges are there.
  */
 int guard_add(const void *base, size_t bytes, bool whole, bool writable, uint64_t *damage);
 /* Stop guarding; before the range is unmapped. */
 void guard_remove(const void *base);
+
+/* Around a fork, by who follows forks, so that the child gets the lock free: behind every lock under
+ * which the functions above are called. */
+void guard_before_fork(void);
+void guard_after_fork(void);
 
 /* How many faults were repaired in this process so far, in any range. */
 uint64_t guard_hits(void);

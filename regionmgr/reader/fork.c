@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "ipc/guard.h"
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/reader/reader.h"
@@ -197,6 +198,7 @@ static void before_fork(void)
 		if (!reader_forked(session->here))
 			follow(session);
 	}
+	guard_before_fork();
 	urcu_bp_call_rcu_before_fork();
 	urcu_bp_before_fork();
 }
@@ -205,6 +207,7 @@ static void after_fork_parent(void)
 {
 	urcu_bp_after_fork_parent();
 	urcu_bp_call_rcu_after_fork_parent();
+	guard_after_fork();
 	for (struct rgm_session *session = sessions; session; session = session->next) {
 		struct token *token = session->tokens;
 		/* In a child that forks again, the inherited sessions keep theirs. */
@@ -223,6 +226,7 @@ static void after_fork_child(void)
 {
 	urcu_bp_after_fork_child();
 	urcu_bp_call_rcu_after_fork_child();
+	guard_after_fork();
 	for (struct rgm_session *session = sessions; session; session = session->next) {
 		__atomic_store_n(session->here, 0, __ATOMIC_RELAXED);
 		if (session->socket >= 0)
