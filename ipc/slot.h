@@ -36,9 +36,10 @@
  * d with release; so M5, which comes after M4, finds it: if M4 missed the section because it was over
  * already, R6's release and M4's acquire make the hold visible; if M4 came before the section began,
  * the reader's R4 saw a version >= c. It is never moved in memory, since a scan could then miss it.
- * A hold is cleared by storing d = 0 (release): what was read under it happened before. While the
- * pair (d old, v new) can be seen by a scan between a clear and the next use of the entry, the old
- * hold is over then, and the new one is still covered by its section's word.
+ * A hold is cleared by storing d = 0 (release): what was read under it happened before. A scan whose
+ * loads fall on both sides of a clear and the next use of the entry sees the pair (d old, v new): the
+ * old hold is over then, and by v's own release what was read under it happened before, too; the new
+ * hold is still covered by its section's word.
  *
  * `slots_used` and `holds_used` bound the scan. The reader raises them before R2 (before the hold's
  * stores), so the argument covers them as it covers the words.
@@ -100,7 +101,7 @@ static inline void ipc_section_exit(struct ipc_slot *slot)
 /* Store a hold, inside a section that sees `version`. */
 static inline void ipc_hold_store(struct ipc_hold *hold, uint64_t dimension, uint64_t version)
 {
-	store64_relaxed(&hold->version, version);
+	store64_release(&hold->version, version);
 	store64_release(&hold->dimension, dimension);
 }
 static inline void ipc_hold_clear(struct ipc_hold *hold)
