@@ -21,7 +21,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 
-#define LISTEN_QUEUE	   4096 /* the kernel lowers it to net.core.somaxconn */
+#define LISTEN_QUEUE       4096 /* the kernel lowers it to net.core.somaxconn */
 #define CONNECT_TIMEOUT_MS 5000
 
 static int fill_address(const char *path, const char *suffix, struct sockaddr_un *ret_address,
@@ -127,7 +127,7 @@ static int check_stale(const struct sockaddr_un *address, struct rgm_error *erro
 	bool lives = rc == 0 || errno == EAGAIN || errno == EPROTOTYPE;
 	close(probe);
 	return lives ? pool_fail(error, RGM_EINUSE, "somebody else listens on socket '%s'", path)
-		     : 0;
+	             : 0;
 }
 
 /* Bind under the temporary name; the file has its mode before anybody can connect. */
@@ -400,10 +400,10 @@ static int receive_now(int socket, void *message, size_t capacity, int *files, s
 		bytes < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
 	if (bytes < 0)
 		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : -errno;
-	if (bytes == 0 && packet.msg_flags == 0)
-		return -EPIPE;
 
 	size_t count = files_most > 0 ? take_files(&packet, files, files_most) : 0;
+	if (bytes == 0 && count == 0)
+		return -EPIPE;
 	int rc = check_packet(&packet, (size_t)bytes, message, count < files_most);
 	if (rc != 0) {
 		while (count > 0)
