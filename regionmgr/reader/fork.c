@@ -43,7 +43,8 @@ static struct rgm_session *sessions; /* under sessions_lock */
 int reader_fail_forked(struct rgm_error *error)
 {
 	pool_fail(error, RGM_EFORKED,
-		"this process is a fork of the one that attached, and sections do not cross a fork");
+		"this process is a fork of the one that attached, and sections do not cross a "
+	        "fork");
 	pool_hint(error, "call rgm_session_attach() in the child; holds taken before the fork stay "
 			 "readable");
 	return RGM_EFORKED;
@@ -51,8 +52,8 @@ int reader_fail_forked(struct rgm_error *error)
 
 uint64_t *reader_here_create(void)
 {
-	uint64_t *here = mmap(
-		NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *here =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (here == MAP_FAILED)
 		return NULL;
 	/* Where the kernel refuses, the fork handler still stores the zero. */

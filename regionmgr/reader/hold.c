@@ -138,8 +138,9 @@ uint64_t rgm_hold_version(const struct rgm_hold *hold)
 
 static bool inherited(struct rgm_session *session, const struct rgm_hold *hold)
 {
-	return hold->for_ever || (hold->first_token &&
-		reader_tokens_alive(session, hold->first_token, hold->last_token));
+	return hold->for_ever ||
+	       (hold->first_token &&
+		       reader_tokens_alive(session, hold->first_token, hold->last_token));
 }
 
 static void clear(struct rgm_session *session, struct rgm_hold *hold)
@@ -182,8 +183,8 @@ int rgm_hold_release(struct rgm_hold *hold)
 		return RGM_EFORKED;
 	pthread_mutex_lock(&session->lock);
 	int rc = __atomic_load_n(&hold->mapping->damage, __ATOMIC_RELAXED) == hold->damage
-		? 0
-		: RGM_EIO;
+	                 ? 0
+	                 : RGM_EIO;
 	if (--hold->views == 0) {
 		struct rgm_hold **place =
 			&session->buckets[bucket_of(hold->dimension, hold->version)];

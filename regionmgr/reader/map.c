@@ -158,8 +158,8 @@ static int fetch(struct rgm_session *session, uint64_t dimension, uint32_t index
 }
 
 /* Under session.lock. The entry is read inside the library's own section, then let go. */
-static int map_entry(struct rgm_session *session, uint32_t index,
-	const struct ipc_dimension *entry, struct rgm_error *error)
+static int map_entry(struct rgm_session *session, uint32_t index, const struct ipc_dimension *entry,
+	struct rgm_error *error)
 {
 	struct ipc_dimension copy = *entry;
 	char name[RGM_NAME_MAX + 1] = {0};
@@ -184,8 +184,8 @@ int rgm_map(struct rgm_session *session, const char *name, struct rgm_error *err
 	pthread_mutex_lock(&session->lock);
 	uint64_t version = reader_own_enter(session);
 	uint32_t index;
-	const struct ipc_dimension *entry = ipc_table_find(session->table,
-		ipc_table_top(session->table, version), name, strlen(name), &index);
+	const struct ipc_dimension *entry = ipc_table_find(
+		session->table, ipc_table_top(session->table, version), name, strlen(name), &index);
 	if (entry) {
 		rc = map_entry(session, index, entry, error);
 	} else {
@@ -223,15 +223,15 @@ int rgm_map_all(struct rgm_session *session, struct rgm_error *error)
 
 /* --- Looking, inside a section ---------------------------------------------------------------- */
 
-int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
+/* The node of an entry, looked up among the session's. */
+static int look_up(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
 	const struct mapping **ret_mapping, struct rgm_error *error)
 {
-	struct rgm_session *session = slot->session;
 	urcu_bp_read_lock();
-	const struct mapping *mapping = rcu_dereference(session->mappings[index]);
+	const struct mapping *mapping = rcu_dereference(slot->session->mappings[index]);
 	bool ours = mapping && mapping->dimension == entry->id;
 	urcu_bp_read_unlock();
-	if (__builtin_expect(!ours, 0)) {
+	if (!ours) {
 		pool_fail(error, RGM_EAGAIN, "dimension '%.*s' is not mapped in this process",
 			(int)entry->name_length, entry->name);
 		pool_hint(error, "call rgm_map() outside the section");
@@ -239,17 +239,41 @@ int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32
 	}
 	/* Beyond the read section the node stays too: it is freed only after it was unmapped, and that
 	 * waits for this slot's word. */
-	if (session->guard) {
-		if (!slot->guarded) {
-			slot->guarded = true;
-			slot->hits = guard_hits();
-		}
-		if (__atomic_load_n(&mapping->damage, __ATOMIC_RELAXED)) {
-			slot->hits = UINT64_MAX;
-			return pool_fail(error, RGM_EIO,
-				"dimension '%.*s': its region file was damaged from outside",
-				(int)entry->name_length, entry->name);
-		}
+	slot->recent[index % SLOT_RECENT] = (struct recent){entry->id, mapping};
+	*ret_mapping = mapping;
+	return 0;
+}
+
+/* Has the guard repaired a fault in this window? Then it shows zeros that nobody wrote. */
+static int check_damage(struct rgm_slot *slot, const struct ipc_dimension *entry,
+	const struct mapping *mapping, struct rgm_error *error)
+{
+	if (!slot->guarded) {
+		slot->guarded = true;
+		slot->hits = guard_hits();
+	}
+	if (__atomic_load_n(&mapping->damage, __ATOMIC_RELAXED) == 0)
+		return 0;
+	slot->hits = UINT64_MAX;
+	return pool_fail(error, RGM_EIO,
+		"dimension '%.*s': its region file was damaged from outside",
+		(int)entry->name_length, entry->name);
+}
+
+int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
+	const struct mapping **ret_mapping, struct rgm_error *error)
+{
+	const struct recent *recent = &slot->recent[index % SLOT_RECENT];
+	const struct mapping *mapping = recent->mapping;
+	if (__builtin_expect(recent->dimension != entry->id, 0)) {
+		int rc = look_up(slot, entry, index, &mapping, error);
+		if (rc)
+			return rc;
+	}
+	if (__builtin_expect(slot->session->guard, 0)) {
+		int rc = check_damage(slot, entry, mapping, error);
+		if (rc)
+			return rc;
 	}
 	*ret_mapping = mapping;
 	return 0;

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define URCU_INLINE_SMALL_FUNCTIONS
 #include <urcu/urcu-bp.h>
 
 #include "ipc/slot.h"
@@ -31,6 +32,8 @@
 #include <regionmgr/layers.h>
 #include <regionmgr/session.h>
 
+/* Mappings that a slot remembers, by index. */
+#define SLOT_RECENT 64u
 /* Buckets of the holds' hash. */
 #define HOLD_BUCKETS 256u
 
@@ -43,10 +46,10 @@ struct mapping {
 	uint32_t kind;
 	const void *base;
 	uint64_t window_bytes;
-	uint64_t damage;        /* atomic: faults repaired by the guard in this window */
+	uint64_t damage; /* atomic: faults repaired by the guard in this window */
 	bool guarded;
-	uint64_t gone;          /* under session.lock: a version in which it is not there any more */
-	struct mapping *next;   /* under session.lock: in session.outgoing */
+	uint64_t gone;        /* under session.lock: a version in which it is not there any more */
+	struct mapping *next; /* under session.lock: in session.outgoing */
 };
 
 struct token;
@@ -58,15 +61,15 @@ struct rgm_hold {
 	const void *base;
 	uint64_t root_offset;
 	uint32_t kind;
-	uint32_t index;         /* of its entry in the segment */
+	uint32_t index; /* of its entry in the segment */
 	const struct mapping *mapping;
-	uint64_t damage;        /* of the mapping when it was taken */
+	uint64_t damage; /* of the mapping when it was taken */
 	/* under session.lock */
-	uint32_t views;         /* rgm_hold_take() not yet released */
-	uint64_t first_token;   /* forks that happened while it was alive: numbers of tokens; */
-	uint64_t last_token;    /*   0: none */
-	bool for_ever;          /* a fork could not be followed: it stands until the session ends */
-	struct rgm_hold *next;  /* in its bucket, or in session.zombies once views is 0 */
+	uint32_t views;        /* rgm_hold_take() not yet released */
+	uint64_t first_token;  /* forks that happened while it was alive: numbers of tokens; */
+	uint64_t last_token;   /*   0: none */
+	bool for_ever;         /* a fork could not be followed: it stands until the session ends */
+	struct rgm_hold *next; /* in its bucket, or in session.zombies once views is 0 */
 };
 
 struct rgm_session {
@@ -76,27 +79,27 @@ struct rgm_session {
 	uint64_t table_bytes;
 	struct ipc_segment *segment;
 	uint64_t segment_bytes;
-	uint32_t slot_capacity;   /* slot 0 is the library's own */
+	uint32_t slot_capacity; /* slot 0 is the library's own */
 	uint32_t hold_capacity;
-	struct ipc_slot *slots;   /* in the segment */
-	struct ipc_hold *holds;   /* in the segment */
+	struct ipc_slot *slots; /* in the segment */
+	struct ipc_hold *holds; /* in the segment */
 	bool membarrier;
 	bool guard;
 	uint64_t number;
 	uint32_t timeout_ms;
 	char socket_path[108];
-	uint64_t *here;           /* in a page wiped on fork */
+	uint64_t *here;            /* in a page wiped on fork */
 	struct mapping **mappings; /* by table index; RCU */
 	uint32_t mapping_capacity;
 
 	atomic_uint_least64_t swept; /* table.dropped as of the last sweep; relaxed: a prompt */
 
-	pthread_mutex_t lock;     /* guards the following, slot 0 and the connection */
+	pthread_mutex_t lock; /* guards the following, slot 0 and the connection */
 	int socket;
 	uint32_t sequence;
 	bool hung_up;
 	uint32_t mapped;
-	struct mapping *outgoing; /* dropped, not yet unmapped */
+	struct mapping *outgoing;     /* dropped, not yet unmapped */
 	struct rgm_slot **open_slots; /* by index */
 	struct rgm_hold *buckets[HOLD_BUCKETS];
 	struct rgm_hold *zombies; /* released here, kept for forked children */
@@ -104,7 +107,7 @@ struct rgm_session {
 	bool *hold_used;          /* by index */
 	struct token *tokens;     /* newest first */
 	uint64_t next_token;
-	bool taken_since_token;   /* a hold was taken since the newest token was made */
+	bool taken_since_token; /* a hold was taken since the newest token was made */
 };
 
 /* What rgm_pin() and rgm_unpin() touch, in one cache line. */
@@ -112,14 +115,21 @@ struct rgm_slot {
 	struct ipc_slot *word;
 	const struct ipc_table *table;
 	const uint64_t *here;
-	uint64_t version;         /* 0: outside */
-	uint32_t nested;          /* sections within the outermost one */
+	uint64_t version; /* 0: outside */
+	uint32_t nested;  /* sections within the outermost one */
 	bool membarrier;
-	bool guarded;             /* this section opened a view in a guarded session: */
-	uint64_t hits;            /*   guard_hits() before the first one; 0 - 1: damage was met */
+	bool guarded;  /* this section opened a view in a guarded session: */
+	uint64_t hits; /*   guard_hits() before the first one; 0 - 1: damage was met */
 	uint32_t index;
 	struct rgm_session *session; /* NULL: detached under this thread */
-	struct rgm_slot *next;    /* the thread's other slots; the thread's own */
+	struct rgm_slot *next;       /* the thread's other slots; the thread's own */
+	/* The mapping found last for an index: private to the thread. It may be used while the
+	 * section's entry has its id: ids are never used again, and a mapping whose id some section
+	 * of this process sees is not unmapped. */
+	struct recent {
+		uint64_t dimension;
+		const struct mapping *mapping;
+	} recent[SLOT_RECENT];
 } __attribute__((aligned(64)));
 
 static inline bool reader_forked(const uint64_t *here)

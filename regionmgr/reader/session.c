@@ -35,8 +35,8 @@ int reader_call(struct rgm_session *session, struct ipc_header *request, void *r
 		.timeout_ms = session->timeout_ms,
 		.socket_name = session->socket_path};
 	if (reader_hung_up(session))
-		return pool_fail(error, RGM_EGONE, "the manager at '%s' is gone",
-			session->socket_path);
+		return pool_fail(
+			error, RGM_EGONE, "the manager at '%s' is gone", session->socket_path);
 	int rc = ipc_call(&call, request, NULL, 0, reply, reply_bytes, reply_bytes, files,
 		&file_count, error);
 	if (rc)
@@ -193,8 +193,8 @@ static int find_socket(struct rgm_session *session, const char *instance,
 	if (rc)
 		return rc;
 	if (!options->socket)
-		return ipc_socket_path(name, NULL, session->socket_path,
-			sizeof session->socket_path, error);
+		return ipc_socket_path(
+			name, NULL, session->socket_path, sizeof session->socket_path, error);
 	if (strlen(options->socket) >= sizeof session->socket_path)
 		return pool_fail(error, -ENAMETOOLONG, "the socket's path is longer than %zu bytes",
 			sizeof session->socket_path - 1);
@@ -266,14 +266,13 @@ void rgm_session_detach(struct rgm_session *session)
 	dismantle(session);
 }
 
-int rgm_session_info(struct rgm_session *session, struct rgm_session_info *ret_info,
-	struct rgm_error *error)
+int rgm_session_info(
+	struct rgm_session *session, struct rgm_session_info *ret_info, struct rgm_error *error)
 {
 	if (reader_forked(session->here))
 		return reader_fail_forked(error);
-	struct rgm_session_info info = {.size = sizeof info,
-		.number = session->number,
-		.membarrier = session->membarrier};
+	struct rgm_session_info info = {
+		.size = sizeof info, .number = session->number, .membarrier = session->membarrier};
 	for (size_t i = 0; i < sizeof session->table->instance_id; i++)
 		snprintf(&info.instance_id[2 * i], 3, "%02x", session->table->instance_id[i]);
 	pthread_mutex_lock(&session->lock);
@@ -301,8 +300,7 @@ static int gone(struct rgm_session *session, struct rgm_error *error)
 	pthread_mutex_unlock(&session->lock);
 	if (!hung_up && load32_acquire(&session->table->state) == IPC_SERVING)
 		return 0;
-	return pool_fail(
-		error, RGM_EGONE, "the manager at '%s' has stopped", session->socket_path);
+	return pool_fail(error, RGM_EGONE, "the manager at '%s' has stopped", session->socket_path);
 }
 
 int rgm_wait(struct rgm_session *session, uint64_t seen, int64_t timeout_ms, uint64_t *ret_version,

@@ -64,8 +64,7 @@ int rgm_find(struct rgm_slot *slot, const char *name, struct rgm_dimension *ret_
 	return 0;
 }
 
-int rgm_next_dimension(
-	struct rgm_slot *slot, uint32_t *cursor, struct rgm_dimension_info *ret_info)
+int rgm_next_dimension(struct rgm_slot *slot, uint32_t *cursor, struct rgm_dimension_info *ret_info)
 {
 	if (slot->version == 0)
 		return -EINVAL;
