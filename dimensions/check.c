@@ -119,12 +119,12 @@ static int check_pages(struct pool_region *region, const struct dim_kind *kind,
 	for (size_t i = 0; rc == 0 && known && i < known->count; i++) {
 		rc = dim_blocks_add(
 			&owned, known->items[i].page, known->items[i].count, known->items[i].born);
-		if (rc < 0)
+		if (rc != 0)
 			pool_fail(error, rc, "no memory for a list of pages");
 	}
 	if (rc == 0)
 		rc = read_map(region, &used, error);
-	if (rc < 0)
+	if (rc != 0)
 		goto out;
 	join(&owned, report);
 	join(&used, report);

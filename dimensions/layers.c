@@ -17,10 +17,10 @@ static int create(struct pool_region *region, uint64_t version, struct pool_root
 	struct pool_root root;
 	int rc = layers_change_begin(region, 0, false, &change, error);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	rc = layers_change_build(change, &nothing, version, &root, NULL, &retired, NULL, error);
-	if (rc < 0) {
+	if (rc != 0) {
 		layers_change_abort(change);
 		return rc;
 	}
@@ -60,7 +60,7 @@ static int reach(struct pool_region *region, const struct pool_root *root,
 	size_t before = blocks->count;
 	int rc = layers_walk(region, root, &visitor, blocks, NULL, error);
 
-	if (rc < 0)
+	if (rc != 0)
 		blocks->count = before;
 	return rc;
 }

@@ -80,7 +80,7 @@ static int add_entry(struct build *build, const struct layers_entry *entry, cons
 	int rc = layers_leaf_pack_add(&build->pack, entry, name, media, error);
 
 	if (rc == 0 &&
-		layers_leaf_pack_bytes(&build->pack, build->pack.count) >= 2 * LAYERS_LEAF_BYTES)
+		layers_leaf_pack_bytes(&build->pack, build->pack.count) >= 2ull * LAYERS_LEAF_BYTES)
 		rc = write_leaf(build, LAYERS_LEAF_BYTES, error);
 	return rc;
 }
@@ -158,21 +158,23 @@ static int merge(struct build *build, const struct layers_leaf *leaf, size_t fir
 	uint32_t i = 0;
 	int rc = 0;
 
-	while (rc == 0 && (i < count || first < end)) {
-		const struct layers_entry *entry = i < count ? &layers_entries(leaf)[i] : NULL;
+	while (rc == 0 && i < count) {
+		const struct layers_entry *entry = &layers_entries(leaf)[i];
 		const struct layers_op *op = first < end ? build->change->sorted[first] : NULL;
-		int order = !entry ? 1 : -1;
+		int order = -1;
 
-		if (entry && op)
+		if (op)
 			order = layers_compare(layers_string(leaf, entry->name_offset),
 				entry->name_length, op->strings, op->name_length);
-		if (order > 0)
+		if (op && order > 0)
 			rc = apply_alone(build, op, error);
 		else
 			rc = apply(build, leaf, entry, order == 0 ? op : NULL, error);
 		i += order <= 0;
 		first += order >= 0;
 	}
+	for (; rc == 0 && first < end; first++)
+		rc = apply_alone(build, build->change->sorted[first], error);
 	return rc;
 }
 
@@ -181,7 +183,7 @@ static int load_old(struct build *build, uint32_t index, struct rgm_error *error
 	const struct layers_ref *ref = &layers_refs(build->old.root)[index];
 	int rc = layers_directory_load(&build->old, index, error);
 
-	return rc < 0 ? rc : retire(build, ref->page, ref->block_bytes, ref->born, error);
+	return rc != 0 ? rc : retire(build, ref->page, ref->block_bytes, ref->born, error);
 }
 
 static int keep_leaf(struct build *build, uint32_t index, struct rgm_error *error)
@@ -239,7 +241,7 @@ static int finish_pack(struct build *build, struct rgm_error *error)
 			error);
 	}
 	layers_leaf_pack_free(&tail);
-	return rc < 0 ? rc : write_pack(build, error);
+	return rc != 0 ? rc : write_pack(build, error);
 }
 
 static int merge_all(struct build *build, struct rgm_error *error)
@@ -284,7 +286,7 @@ static int prepare(struct build *build, const struct pool_root *root, struct rgm
 
 	if (rc == 0)
 		rc = layers_directory_open(&build->old, build->change->region, root, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	build->totals = *build->old.root;
 	return retire(build, build->old.root_page, build->old.root->block_bytes,
@@ -346,7 +348,7 @@ int layers_change_build(struct layers_change *change, const struct pool_root *ro
 			&built, &change->built, error);
 	if (rc == 0)
 		rc = deliver(&build, &built, ret_root, ret_summary, retired, ret_report, error);
-	if (rc < 0)
+	if (rc != 0)
 		free_built(change);
 	layers_leaf_pack_free(&build.pack);
 	layers_root_pack_free(&build.root);

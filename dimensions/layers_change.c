@@ -20,7 +20,7 @@ int layers_op_create(const char *name, uint64_t time_ns, const char *media_type,
 	struct layers_op *op;
 	int rc = layers_check_name(name, name_length, error);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	if (media_length > RGM_MEDIA_TYPE_MAX)
 		return pool_fail(error, RGM_ELIMIT,
@@ -75,6 +75,11 @@ static int grow_slots(struct layers_change *change)
 	return 0;
 }
 
+static int no_memory(struct rgm_error *error)
+{
+	return pool_fail(error, -ENOMEM, "no memory for a change's layers");
+}
+
 int layers_change_prepare(struct layers_change *change, struct rgm_error *error)
 {
 	char shown[LAYERS_SHOWN_BYTES];
@@ -86,13 +91,13 @@ int layers_change_prepare(struct layers_change *change, struct rgm_error *error)
 				shown, change->stream->strings, change->stream->name_length));
 	if (change->op_count >= LAYERS_MAX)
 		return pool_fail(error, RGM_ELIMIT, "a change has at most %llu layers", LAYERS_MAX);
+	if ((change->op_count + 1) * 2 > (size_t)1 << change->slot_bits && grow_slots(change) != 0)
+		return no_memory(error);
 	ops = dim_array_reserve(change->ops, &change->op_capacity, change->op_count + 1,
 		sizeof(struct layers_op *));
-	if (ops)
-		change->ops = ops;
-	if (!ops || ((change->op_count + 1) * 2 > (size_t)1 << change->slot_bits &&
-			    grow_slots(change) < 0))
-		return pool_fail(error, -ENOMEM, "no memory for a change's layers");
+	if (!ops)
+		return no_memory(error);
+	change->ops = ops;
 	return 0;
 }
 
@@ -131,7 +136,7 @@ int layers_change_sort(struct layers_change *change, struct rgm_error *error)
 		return 0;
 	change->sorted = malloc(bytes);
 	if (!change->sorted)
-		return pool_fail(error, -ENOMEM, "no memory to sort a change's layers");
+		return no_memory(error);
 	memcpy(change->sorted, change->ops, bytes);
 	qsort(change->sorted, change->op_count, sizeof(struct layers_op *), compare_ops);
 	return 0;
@@ -144,7 +149,7 @@ int layers_change_begin(struct pool_region *region, uint64_t expected_bytes, boo
 	struct pool_region_info info;
 	int rc = pool_region_mark_dirty(region, error);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	change = calloc(1, sizeof(*change));
 	if (!change)
@@ -166,7 +171,7 @@ int layers_change_remove(struct layers_change *change, const char *name, struct 
 
 	if (rc == 0)
 		rc = layers_op_create(name, 0, NULL, &op, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	op->remove = true;
 	layers_change_add(change, op);

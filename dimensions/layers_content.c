@@ -82,7 +82,7 @@ static int refill_arena(struct layers_change *change, uint64_t least, struct rgm
 	else
 		rc = pool_region_allocate_upto(change->region, least, most, &change->arena_page,
 			&change->arena_count, error);
-	if (rc < 0)
+	if (rc != 0)
 		change->arena_count = 0;
 	return rc;
 }
@@ -93,18 +93,18 @@ static int place(struct layers_change *change, struct layers_op *op, struct rgm_
 	uint64_t pages = layers_pages(op->size);
 	int rc = layers_content_limit(change, op, op->size, error);
 
-	if (rc < 0 || pages == 0)
+	if (rc != 0 || pages == 0)
 		return rc;
 	if (pages > change->arena_count) {
 		rc = refill_arena(change, pages, error);
-		if (rc < 0)
+		if (rc != 0)
 			return rc;
 	}
 	op->page = change->arena_page;
 	change->arena_page += pages;
 	change->arena_count -= pages;
 	rc = layers_writer_seek(&change->writer, op->page * POOL_PAGE_BYTES, error);
-	if (rc < 0) {
+	if (rc != 0) {
 		change->arena_page -= pages;
 		change->arena_count += pages;
 		op->page = 0;
@@ -140,17 +140,17 @@ int layers_change_put(struct layers_change *change, const char *name, const void
 	if (rc == 0)
 		rc = layers_op_create(
 			name, time_ns ? time_ns : os_realtime_ns(), media_type, &op, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	op->size = data_bytes;
 	rc = place(change, op, error);
-	if (rc < 0)
+	if (rc != 0)
 		goto fail;
 	if (data_bytes > 0) {
 		rc = layers_writer_append(&change->writer, data, data_bytes, &op->crc32c, error);
 		if (rc == 0)
 			rc = layers_writer_pad(&change->writer, error);
-		if (rc < 0)
+		if (rc != 0)
 			goto fail;
 	}
 	added(change, op);
@@ -200,7 +200,7 @@ static int copy_file(
 		ssize_t n;
 
 		rc = layers_writer_room(&change->writer, &room, &bytes, error);
-		if (rc < 0)
+		if (rc != 0)
 			break;
 		if (bytes > LAYERS_CHUNK_BYTES)
 			bytes = LAYERS_CHUNK_BYTES;
@@ -267,7 +267,7 @@ int layers_change_put_file(struct layers_change *change, const char *name, int f
 
 	if (rc == 0)
 		rc = layers_op_create(name, time_ns, media_type, &op, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	rc = open_source(op, file, &before, error);
 	if (rc == 0)
@@ -276,7 +276,7 @@ int layers_change_put_file(struct layers_change *change, const char *name, int f
 		rc = copy_file(change, op, file, error);
 	if (rc == 0)
 		rc = compare_source(op, file, &before, error);
-	if (rc < 0) {
+	if (rc != 0) {
 		unplace(change, op);
 		free(op);
 		return rc;
@@ -291,7 +291,7 @@ int layers_change_flush(struct layers_change *change, struct rgm_error *error)
 
 	if (rc == 0)
 		rc = layers_writer_flush(&change->writer, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	give_back_arena(change);
 	return layers_change_sort(change, error);

@@ -133,7 +133,7 @@ static int read_root(
 	if (!root)
 		return pool_fail(error, -ENOMEM, "no memory for a directory's root");
 	rc = read_run(directory, directory->root_page, at->bytes, root, &why, error);
-	if (rc < 0)
+	if (rc != 0)
 		goto fail;
 	if (!why && root->magic != LAYERS_ROOT_MAGIC)
 		why = "it is not a root";
@@ -263,7 +263,7 @@ int layers_directory_load(
 		directory->leaf_capacity = run_bytes;
 	}
 	rc = read_run(directory, ref->page, ref->block_bytes, leaf, &why, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	if (!why && leaf->magic != LAYERS_LEAF_MAGIC)
 		why = "it is not a leaf";

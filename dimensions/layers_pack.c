@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dimensions/layers_pack.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +111,7 @@ static int write_block(const void *block, uint64_t block_bytes, uint64_t version
 	if (dim_blocks_reserve(blocks, 1) < 0)
 		return no_memory(error);
 	rc = pool_region_allocate(region, pages, ret_page, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	(void)dim_blocks_add(blocks, *ret_page, pages, version);
 	return pool_region_write(region, *ret_page * POOL_PAGE_BYTES, block,
@@ -120,6 +121,7 @@ static int write_block(const void *block, uint64_t block_bytes, uint64_t version
 /* Zeroed memory for a block's whole pages. */
 static void *new_block(uint64_t block_bytes)
 {
+	assert(block_bytes >= sizeof(struct layers_leaf));
 	return calloc((size_t)layers_pages(block_bytes), (size_t)POOL_PAGE_BYTES);
 }
 

@@ -45,7 +45,7 @@ static int move(struct layers_change *change, uint64_t needed, struct rgm_error 
 	if (wanted < needed)
 		wanted = needed;
 	rc = allocate(change, needed, wanted, &page, &count, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	if (op->size > 0) {
 		rc = layers_writer_flush(&change->writer, error);
@@ -53,7 +53,7 @@ static int move(struct layers_change *change, uint64_t needed, struct rgm_error 
 			rc = layers_writer_copy(
 				&change->writer, op->page, page, layers_pages(op->size), error);
 	}
-	if (rc < 0) {
+	if (rc != 0) {
 		layers_content_free(change, page, count);
 		return rc;
 	}
@@ -121,7 +121,7 @@ int layers_change_stream_append(
 		return 0;
 	/* Neither term exceeds 2^63 when the first test passes. */
 	rc = layers_content_limit(change, op, data_bytes, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	size = op->size + data_bytes;
 	rc = layers_content_limit(change, op, size, error);
@@ -130,11 +130,11 @@ int layers_change_stream_append(
 	if (rc == 0)
 		rc = layers_writer_seek(
 			&change->writer, op->page * POOL_PAGE_BYTES + op->size, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	crc32c = op->crc32c;
 	rc = layers_writer_append(&change->writer, data, data_bytes, &crc32c, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	op->crc32c = crc32c;
 	op->size = size;
@@ -155,7 +155,7 @@ int layers_change_stream_end(struct layers_change *change, struct rgm_error *err
 			&change->writer, op->page * POOL_PAGE_BYTES + op->size, error);
 	if (rc == 0 && op->size > 0)
 		rc = layers_writer_pad(&change->writer, error);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	layers_content_free(change, op->page + pages, change->stream_count - pages);
 	if (pages == 0)

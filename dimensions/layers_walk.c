@@ -40,7 +40,7 @@ static int walk_leaf(struct walk *walk, uint32_t index, struct rgm_error *error)
 			return rc;
 	}
 	rc = layers_directory_load(&walk->directory, index, &told);
-	if (rc < 0)
+	if (rc != 0)
 		return tell(walk, rc, &told, error);
 	entries = layers_entries(walk->directory.leaf);
 	for (uint32_t i = 0; i < walk->directory.leaf->entry_count; i++) {
@@ -86,7 +86,7 @@ int layers_walk(struct pool_region *region, const struct pool_root *root,
 	struct rgm_error told;
 	int rc = layers_directory_open(&walk.directory, region, root, &told);
 
-	if (rc < 0)
+	if (rc != 0)
 		return tell(&walk, rc, &told, error);
 	if (root->offset != 0) {
 		walk.sum.pages = layers_pages(root->bytes);

@@ -43,7 +43,7 @@ static int write_out(
 {
 	int rc = pool_region_write(writer->region, writer->offset, data, bytes, &writer->failed);
 
-	if (rc < 0) {
+	if (rc != 0) {
 		writer->failed.code = rc;
 		writer->used = 0;
 		if (error)
@@ -85,7 +85,7 @@ int layers_writer_room(
 {
 	int rc = ready(writer, error);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	/* Never full between calls: layers_writer_filled() writes a full stage. */
 	*ret_room = writer->stage + writer->used;
@@ -108,7 +108,7 @@ static int append_staged(
 	size_t room_bytes;
 	int rc = layers_writer_room(writer, &room, &room_bytes, error);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	memcpy(room, data, bytes);
 	return layers_writer_filled(writer, bytes, error);
@@ -181,7 +181,7 @@ int layers_writer_copy(struct layers_writer *writer, uint64_t from_page, uint64_
 		size_t piece;
 
 		rc = layers_writer_room(writer, &room, &piece, error);
-		if (rc < 0)
+		if (rc != 0)
 			break;
 		if (piece > bytes)
 			piece = (size_t)bytes;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dimensions/layers_content.c, layers_stream.c and layers_writer.c: where content goes, and every way
- * in which it may fail to get there.
+ * dimensions/layers_content.c and layers_writer.c: where content goes, and every way in which it may
+ * fail to get there.
  */
 #define _GNU_SOURCE 1
 
@@ -11,10 +11,7 @@
 #include <time.h>
 
 #include "dimensions/layers_writer.h"
-#include "tests/dimensions/model.h"
-
-#define KB 1024u
-#define MB (1024u * KB)
+#include "tests/dimensions/content.h"
 
 /*
  * The executable's own pread() and pwrite() take the place of libc's, so that something can happen
@@ -27,16 +24,16 @@ static struct {
 	unsigned unaligned_ends; /* calls that end at no 2 MB boundary */
 } writes;
 
-ssize_t pread(int file, void *data, size_t bytes, off_t offset)
+ssize_t pread(int file, void *to, size_t bytes, off_t offset)
 {
 	void (*call)(int, off_t) = before_read;
 
 	if (call)
 		call(file, offset);
-	return (ssize_t)syscall(SYS_pread64, file, data, bytes, offset);
+	return (ssize_t)syscall(SYS_pread64, file, to, bytes, offset);
 }
 
-ssize_t pwrite(int file, const void *data, size_t bytes, off_t offset)
+ssize_t pwrite(int file, const void *from, size_t bytes, off_t offset)
 {
 	if (write_fails_after == 0) {
 		errno = EIO;
@@ -46,64 +43,7 @@ ssize_t pwrite(int file, const void *data, size_t bytes, off_t offset)
 		write_fails_after--;
 	writes.calls++;
 	writes.unaligned_ends += ((uint64_t)offset + bytes) % POOL_EXTENT_BYTES != 0;
-	return (ssize_t)syscall(SYS_pwrite64, file, data, bytes, offset);
-}
-
-static struct fixture fixture;
-static struct layers_change *change;
-static unsigned char *data; /* 40 MB of noise */
-#define DATA_BYTES (40 * MB)
-
-static int setup(void **state)
-{
-	(void)state;
-	data = malloc(DATA_BYTES);
-	if (!data)
-		return -1;
-	fixture_fill(data, DATA_BYTES, 5);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	free(data);
-	return 0;
-}
-
-static void open_with(uint64_t max_bytes, uint64_t expected_bytes)
-{
-	struct rgm_error error;
-
-	fixture_open(&fixture, max_bytes);
-	must(layers_change_begin(fixture.region, expected_bytes, false, &change, &error), &error);
-}
-
-/* After an abort nothing but the root is left. */
-static void abort_and_close(void)
-{
-	layers_change_abort(change);
-	assert_int_equal(fixture_used(&fixture), fixture.summary.pages);
-	fixture_verify(&fixture);
-	fixture_close(&fixture);
-}
-
-static void commit(void)
-{
-	struct rgm_error error;
-
-	must(fixture_commit(&fixture, change, NULL, &error), &error);
-	fixture_verify(&fixture);
-}
-
-static void expect_bytes(const char *name, const void *expected, size_t bytes)
-{
-	struct rgm_layers layers = fixture_view(&fixture);
-	struct rgm_layer layer;
-
-	assert_int_equal(rgm_layers_get(&layers, name, &layer), 0);
-	assert_int_equal(layer.data.size, bytes);
-	assert_true(memcmp(layer.data.data, expected, bytes) == 0);
+	return (ssize_t)syscall(SYS_pwrite64, file, from, bytes, offset);
 }
 
 /* Leave the tick of the clock that stamps files. */
@@ -423,85 +363,6 @@ static void freed_pages_are_left_alone(void **state)
 	}
 }
 
-/* --- Streams ---------------------------------------------------------------------------------- */
-
-/* A stream whose way is blocked moves, and keeps its bytes. */
-static void a_blocked_stream_moves(void **state)
-{
-	struct layers_change *other;
-	struct rgm_error error;
-	size_t done = 0;
-
-	(void)state;
-	open_with(1ull << 30, 0);
-	must(layers_change_begin(fixture.region, 0, false, &other, &error), &error);
-	must(layers_change_stream_begin(change, "stream", 1, NULL, &error), &error);
-	for (unsigned i = 0; done < 20 * MB; i++) {
-		size_t bytes = 1 + (i * 99991u) % (512 * KB);
-		char name[16];
-
-		must(layers_change_stream_append(change, data + done, bytes, &error), &error);
-		done += bytes;
-		snprintf(name, sizeof(name), "%u", i);
-		must(layers_change_put(other, name, data, 3, 1, NULL, &error), &error);
-	}
-	must(layers_change_stream_end(change, &error), &error);
-	must(fixture_commit(&fixture, change, NULL, &error), &error);
-	expect_bytes("stream", data, done);
-	must(fixture_commit(&fixture, other, NULL, &error), &error);
-	fixture_verify(&fixture);
-	expect_bytes("stream", data, done);
-	/* Exactly its pages. */
-	assert_int_equal(fixture_used(&fixture) - fixture.retired.count, fixture.summary.pages);
-	fixture_close(&fixture);
-}
-
-/* The last doubling does not fit, but what is needed does. */
-static void a_stream_up_to_the_last_page(void **state)
-{
-	struct pool_region_info info;
-	struct rgm_error error;
-	uint64_t kept;
-	size_t done = 0;
-
-	(void)state;
-	open_with(32 * MB, 0);
-	/* For the new root and its leaf. */
-	must(pool_region_allocate(fixture.region, 2, &kept, &error), &error);
-	must(layers_change_stream_begin(change, "stream", 1, NULL, &error), &error);
-	for (size_t bytes = MB; bytes >= POOL_PAGE_BYTES;) {
-		int rc = layers_change_stream_append(change, data + done, bytes, &error);
-
-		assert_true(rc == 0 || rc == RGM_ELIMIT || rc == -ENOSPC);
-		if (rc == 0)
-			done += bytes;
-		else
-			bytes /= 2;
-	}
-	must(layers_change_stream_end(change, &error), &error);
-	pool_region_info(fixture.region, &info);
-	assert_int_equal(info.free_pages, 0);
-	pool_region_free(fixture.region, kept, 2);
-	commit();
-	expect_bytes("stream", data, done);
-	fixture_close(&fixture);
-}
-
-static void an_open_stream_is_aborted(void **state)
-{
-	struct rgm_error error;
-
-	(void)state;
-	open_with(1ull << 30, 0);
-	must(layers_change_put(change, "a", data, 100, 1, NULL, &error), &error);
-	must(layers_change_stream_begin(change, "stream", 1, NULL, &error), &error);
-	assert_int_equal(layers_change_stream_begin(change, "other", 1, NULL, &error), -EINVAL);
-	assert_string_equal(error.message, "layer 'stream' is still being streamed");
-	must(layers_change_stream_append(change, data, 5 * MB, &error), &error);
-	assert_int_equal(layers_change_remove(change, "a", &error), -EINVAL);
-	abort_and_close();
-}
-
 /* --- Writes ----------------------------------------------------------------------------------- */
 
 #ifndef POOL_RACE_BUILD
@@ -600,9 +461,6 @@ int main(void)
 		cmocka_unit_test(larger_than_the_region),
 		cmocka_unit_test(up_to_the_last_page),
 		cmocka_unit_test(freed_pages_are_left_alone),
-		cmocka_unit_test(a_blocked_stream_moves),
-		cmocka_unit_test(a_stream_up_to_the_last_page),
-		cmocka_unit_test(an_open_stream_is_aborted),
 #ifndef POOL_RACE_BUILD
 		/* There the region is written through a mapping, by no call. */
 		cmocka_unit_test(a_failed_write_ends_the_change),
@@ -610,5 +468,5 @@ int main(void)
 #endif
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, content_setup, content_teardown);
 }
