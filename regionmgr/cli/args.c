@@ -57,8 +57,8 @@ int args_value(const struct option_spec *spec, const char *where, const char *te
 		break;
 	case OPTION_LIST:
 		if (value->list_count == ARGS_LIST_MAX)
-			return pool_fail(error, CLI_USAGE, "%s may be given %u times at most", where,
-				ARGS_LIST_MAX);
+			return pool_fail(error, CLI_USAGE, "%s may be given %u times at most",
+				where, ARGS_LIST_MAX);
 		value->list[value->list_count++] = text;
 		break;
 	case OPTION_SIZE:
@@ -69,8 +69,8 @@ int args_value(const struct option_spec *spec, const char *where, const char *te
 		break;
 	case OPTION_COUNT:
 		if (!units_count(text, &number) || number == 0)
-			return pool_fail(error, CLI_USAGE, "%s needs a number from 1, not '%s'", where,
-				text);
+			return pool_fail(error, CLI_USAGE, "%s needs a number from 1, not '%s'",
+				where, text);
 		break;
 	case OPTION_DURATION:
 	case OPTION_EVERY:
@@ -90,14 +90,15 @@ int args_value(const struct option_spec *spec, const char *where, const char *te
 	return 0;
 }
 
-static const struct option_spec *find(
-	const struct option_set *set, const char *name, size_t length, struct option_value **ret_value)
+static const struct option_spec *find(const struct option_set *set, const char *name, size_t length,
+	struct option_value **ret_value)
 {
 	for (size_t i = 0; set->specs != NULL && set->specs[i].name != NULL; i++) {
 		const struct option_spec *spec = &set->specs[i];
 		bool letter = length == 1 && spec->letter != 0 && spec->letter == name[0];
 
-		if (letter || (strncmp(spec->name, name, length) == 0 && spec->name[length] == '\0')) {
+		if (letter ||
+			(strncmp(spec->name, name, length) == 0 && spec->name[length] == '\0')) {
 			*ret_value = (struct option_value *)&set->values[i];
 			return spec;
 		}
@@ -132,8 +133,8 @@ static int unknown(const struct args *args, const char *given, const char *name,
 }
 
 /* One option at argv[at]; *ret_used is how many words of argv it took. */
-static int read_option(struct args *args, int argc, char **argv, int at, int *ret_used,
-	struct rgm_error *error)
+static int read_option(
+	struct args *args, int argc, char **argv, int at, int *ret_used, struct rgm_error *error)
 {
 	const char *given = argv[at], *name = given + 1, *equals = NULL;
 	struct option_value *value = NULL;
@@ -161,7 +162,8 @@ static int read_option(struct args *args, int argc, char **argv, int at, int *re
 		equals = "1s";
 	if (spec->type != OPTION_FLAG && equals == NULL) {
 		if (at + 1 >= argc)
-			return pool_fail(error, CLI_USAGE, "%s needs a value: %s", where, spec->value);
+			return pool_fail(
+				error, CLI_USAGE, "%s needs a value: %s", where, spec->value);
 		equals = argv[at + 1];
 		*ret_used = 2;
 	}

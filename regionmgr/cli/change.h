@@ -12,7 +12,6 @@ int change_create_options(struct cli *cli, struct rgm_create_options *ret_option
 
 /* Ask for the name on the terminal: 0 if it was typed, else CLI_CANCELLED; CLI_USAGE where there is
  * no terminal to ask on. `what` is what would be lost. */
-int change_confirm(
-	struct cli *cli, const char *name, const char *what, struct rgm_error *error);
+int change_confirm(struct cli *cli, const char *name, const char *what, struct rgm_error *error);
 
 #endif

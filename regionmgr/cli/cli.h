@@ -23,9 +23,9 @@ struct cli {
 	struct args args;
 	struct settings settings;
 	const char *instance;
-	char socket[512];            /* the manager's, from the settings */
+	char socket[512]; /* the manager's, from the settings */
 	bool json, quiet;
-	bool error_terminal;         /* is stderr a terminal? */
+	bool error_terminal; /* is stderr a terminal? */
 	bool error_color;
 	struct table_view view;      /* of stdout */
 	struct rgm_control *control; /* by cli_control() */

@@ -9,15 +9,19 @@
 
 #include "regionmgr/cli/cli.h"
 
-enum finding { FINDING_OK, FINDING_WARN, FINDING_FAIL };
+enum finding {
+	FINDING_OK,
+	FINDING_WARN,
+	FINDING_FAIL
+};
 
 struct doctor {
 	struct cli *cli;
 	struct table *table;
-	bool reached;             /* is there a manager? status is valid then */
+	bool reached; /* is there a manager? status is valid then */
 	struct rgm_status status;
-	char folder[512];         /* of the region files */
-	size_t counts[3];         /* of findings, by enum finding */
+	char folder[512]; /* of the region files */
+	size_t counts[3]; /* of findings, by enum finding */
 };
 
 /* `remedy` may be NULL. */

@@ -141,7 +141,8 @@ void doctor_leftovers(struct doctor *doctor)
 		(void)snprintf(remedy, sizeof remedy, "rm /dev/shm/regionmgr.%s.*",
 			leftovers.instances[i].id);
 		doctor_find(doctor, "leftovers", FINDING_WARN, remedy,
-			"%zu shared memory objects of a manager that is gone, which nobody here maps",
+			"%zu shared memory objects of a manager that is gone, which nobody here "
+			"maps",
 			leftovers.instances[i].objects);
 	}
 	if (found == 0)

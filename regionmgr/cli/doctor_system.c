@@ -32,7 +32,8 @@ static const struct {
 	{MAGIC_XFS, "xfs", FINDING_OK, ""},
 	{BTRFS_SUPER_MAGIC, "btrfs", FINDING_WARN, ": copy on write scatters region files"},
 	{TMPFS_MAGIC, "tmpfs", FINDING_WARN, ": its files are gone after a restart of the machine"},
-	{OVERLAYFS_SUPER_MAGIC, "overlayfs", FINDING_WARN, ": its files may be gone with the container"},
+	{OVERLAYFS_SUPER_MAGIC, "overlayfs", FINDING_WARN,
+		": its files may be gone with the container"},
 	{NFS_SUPER_MAGIC, "nfs", FINDING_WARN, ": a network file system"},
 	{MAGIC_CIFS, "cifs", FINDING_WARN, ": a network file system"},
 	{MAGIC_SMB2, "smb", FINDING_WARN, ": a network file system"},
@@ -74,8 +75,8 @@ void doctor_file_system(struct doctor *doctor)
 			(void)snprintf(remedy, sizeof remedy, "chattr +C '%s' before it has files",
 				doctor->folder);
 		else
-			(void)snprintf(remedy, sizeof remedy,
-				"regionmgrd --dir FOLDER on ext4 or xfs");
+			(void)snprintf(
+				remedy, sizeof remedy, "regionmgrd --dir FOLDER on ext4 or xfs");
 		doctor_find(doctor, "file-system", file_systems[i].finding,
 			file_systems[i].finding == FINDING_OK ? NULL : remedy,
 			"the folder is on %s%s", file_systems[i].name, file_systems[i].why);
@@ -135,6 +136,7 @@ void doctor_shared_memory(struct doctor *doctor)
 /* "Max open files   1024   4096   files" of the manager, if it may be read. */
 static bool manager_limit(const struct doctor *doctor, uint64_t *ret_soft)
 {
+	static const char title[] = "Max open files";
 	char path[64], line[256];
 	bool found = false;
 	FILE *file;
@@ -142,11 +144,9 @@ static bool manager_limit(const struct doctor *doctor, uint64_t *ret_soft)
 	(void)snprintf(path, sizeof path, "/proc/%u/limits", doctor->status.pid);
 	file = doctor->reached && doctor->status.pid != 0 ? fopen(path, "re") : NULL;
 	while (file != NULL && !found && fgets(line, sizeof line, file) != NULL) {
-		unsigned long long soft;
-
-		found = sscanf(line, "Max open files %llu", &soft) == 1;
+		found = strncmp(line, title, sizeof title - 1) == 0;
 		if (found)
-			*ret_soft = soft;
+			*ret_soft = strtoull(line + sizeof title - 1, NULL, 10);
 	}
 	if (file != NULL)
 		fclose(file);
@@ -166,14 +166,15 @@ void doctor_descriptors(struct doctor *doctor)
 		soft = limit.rlim_cur;
 	}
 	/* a region each, and segment, connection and pidfd of each reader; twice for growth */
-	need += 2 * ((uint64_t)doctor->status.dimensions + 4u * doctor->status.readers);
+	need += 2 * ((uint64_t)doctor->status.dimensions + 4 * (uint64_t)doctor->status.readers);
 	if (manager)
 		(void)snprintf(remedy, sizeof remedy, "prlimit --pid %u --nofile=65536",
 			doctor->status.pid);
 	else
 		(void)snprintf(remedy, sizeof remedy, "ulimit -n 65536, then start regionmgrd");
 	doctor_find(doctor, "descriptors", soft < need ? FINDING_WARN : FINDING_OK,
-		soft < need ? remedy : NULL, "%s may open %" PRIu64 " files, %" PRIu64 " are in sight",
+		soft < need ? remedy : NULL,
+		"%s may open %" PRIu64 " files, %" PRIu64 " are in sight",
 		manager ? "the manager" : "a manager started here", soft, need);
 }
 
@@ -234,7 +235,8 @@ void doctor_membarrier(struct doctor *doctor)
 	bool used = doctor->reached ? doctor->status.membarrier != 0 : here;
 
 	doctor_find(doctor, "membarrier", used ? FINDING_OK : FINDING_WARN,
-		used ? NULL : "allow membarrier(2) where the manager runs (a container's seccomp profile)",
+		used ? NULL
+		     : "allow membarrier(2) where the manager runs (a container's seccomp profile)",
 		used ? "membarrier is used: entering a section needs no fence"
 		     : "no membarrier: entering a section costs a fence");
 }

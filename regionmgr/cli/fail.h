@@ -14,11 +14,11 @@
 
 /* Codes that only the programs use; none collides with error.h. */
 enum cli_code {
-	CLI_USAGE = -6001,  /* the command line is wrong: exit 2 */
-	CLI_TOLD = -6002,   /* everything has been said already: exit 1, no sentence */
-	CLI_SOURCE = -6003, /* what was to be loaded is not usable: exit 1 */
-	CLI_WORKER = -6004, /* a process of ours died: exit 1 */
-	CLI_COUNTER = -6005, /* no counter of that name: exit 3 */
+	CLI_USAGE = -6001,     /* the command line is wrong: exit 2 */
+	CLI_TOLD = -6002,      /* everything has been said already: exit 1, no sentence */
+	CLI_SOURCE = -6003,    /* what was to be loaded is not usable: exit 1 */
+	CLI_WORKER = -6004,    /* a process of ours died: exit 1 */
+	CLI_COUNTER = -6005,   /* no counter of that name: exit 3 */
 	CLI_CANCELLED = -6006, /* the user said no: exit 1 */
 };
 
@@ -34,7 +34,8 @@ enum cli_exit {
 };
 
 /* Add or replace the hint. Returns error->code. */
-__attribute__((format(printf, 2, 3))) int cli_hint(struct rgm_error *error, const char *format, ...);
+__attribute__((format(printf, 2, 3))) int cli_hint(
+	struct rgm_error *error, const char *format, ...);
 
 /* The exit code of an error code (0: EXIT_DONE), what it means, and its fixed name. */
 enum cli_exit cli_exit_code(int code);

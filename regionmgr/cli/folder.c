@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,15 +36,16 @@ bool identity_same(const struct identity *a, const struct identity *b)
 
 int folder_changed(const struct folder *folder, const char *path, struct rgm_error *error)
 {
-	pool_fail(error, RGM_ECHANGED, "'%s%s%s' changed while it was loaded; nothing was published",
-		folder->path, *path != '\0' ? "/" : "", path);
+	pool_fail(error, RGM_ECHANGED,
+		"'%s%s%s' changed while it was loaded; nothing was published", folder->path,
+		*path != '\0' ? "/" : "", path);
 	return cli_hint(error, "load it again when nothing writes there, or load a copy");
 }
 
 int folder_unreadable(const struct folder *folder, const char *path, struct rgm_error *error)
 {
-	int rc = pool_fail_errno(error, "'%s%s%s' cannot be read", folder->path,
-		*path != '\0' ? "/" : "", path);
+	int rc = pool_fail_errno(
+		error, "'%s%s%s' cannot be read", folder->path, *path != '\0' ? "/" : "", path);
 
 	if (rc == -EACCES || rc == -EPERM)
 		cli_hint(error, "--skip-unreadable leaves such files out and counts them");
@@ -96,8 +98,7 @@ static int add(struct listing *listing, char *path, size_t base, size_t folder,
 
 	if (path != NULL && listing->count == listing->capacity) {
 		size_t capacity = listing->capacity == 0 ? 256 : listing->capacity * 2;
-		struct entry *entries =
-			reallocarray(listing->entries, capacity, sizeof *entries);
+		struct entry *entries = reallocarray(listing->entries, capacity, sizeof *entries);
 
 		if (entries == NULL) {
 			free(path);
@@ -118,15 +119,10 @@ static int add(struct listing *listing, char *path, size_t base, size_t folder,
 
 static char *join(const char *folder, const char *name)
 {
-	size_t length = strlen(folder), more = strlen(name);
-	char *path = malloc(length + more + 2);
+	char *path = NULL;
 
-	if (path == NULL)
+	if (asprintf(&path, "%s%s%s", folder, *folder != '\0' ? "/" : "", name) < 0)
 		return NULL;
-	memcpy(path, folder, length);
-	if (length > 0)
-		path[length++] = '/';
-	memcpy(path + length, name, more + 1);
 	return path;
 }
 
@@ -148,7 +144,8 @@ static int list_name(const struct folder *folder, struct listing *listing, size_
 
 	if (path != NULL && strlen(path) > RGM_LAYER_NAME_MAX) {
 		int rc = pool_fail(error, CLI_SOURCE,
-			"'%s/%.64s...': a path of %zu bytes in it is longer than a layer's name may be, %d",
+			"'%s/%.64s...': a path of %zu bytes in it is longer than a layer's name "
+			"may be, %d",
 			folder->path, path, strlen(path), RGM_LAYER_NAME_MAX);
 
 		free(path);
@@ -172,8 +169,8 @@ static int by_path(const void *a, const void *b)
 }
 
 /* All names of one folder, sorted, behind those already listed. */
-static int list_folder(
-	const struct folder *folder, struct listing *listing, size_t parent, struct rgm_error *error)
+static int list_folder(const struct folder *folder, struct listing *listing, size_t parent,
+	struct rgm_error *error)
 {
 	int at = folder_open_below(folder->root, listing->entries[parent].path), rc = 0;
 	size_t first = listing->count;
@@ -197,7 +194,8 @@ static int list_folder(
 		if (entry == NULL)
 			break;
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			rc = list_name(folder, listing, parent, dirfd(stream), entry->d_name, error);
+			rc = list_name(
+				folder, listing, parent, dirfd(stream), entry->d_name, error);
 	}
 	if (rc == 0 && errno != 0)
 		rc = folder_unreadable(folder, listing->entries[parent].path, error);

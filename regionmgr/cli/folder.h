@@ -11,7 +11,13 @@
 
 #include "regionmgr/cli/source.h"
 
-enum entry_type { ENTRY_FILE, ENTRY_FOLDER, ENTRY_SYMLINK, ENTRY_SPECIAL, ENTRY_UNREADABLE };
+enum entry_type {
+	ENTRY_FILE,
+	ENTRY_FOLDER,
+	ENTRY_SYMLINK,
+	ENTRY_SPECIAL,
+	ENTRY_UNREADABLE
+};
 
 struct identity {
 	uint64_t device, inode, size;
@@ -22,8 +28,8 @@ struct identity {
 /* One name in the tree; path is relative to the root, "" for the root itself. */
 struct entry {
 	char *path;
-	size_t base;    /* where its last part begins */
-	size_t folder;  /* the entry it lies in */
+	size_t base;   /* where its last part begins */
+	size_t folder; /* the entry it lies in */
 	enum entry_type type;
 	struct identity identity;
 };

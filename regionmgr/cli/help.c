@@ -36,7 +36,8 @@ void help_overview(bool color)
 		 "  regionctl help load\n");
 	out_printf("%sexit codes%s ", bold(color), plain(color));
 	for (int code = EXIT_DONE; code <= EXIT_CORRUPT; code++)
-		out_printf("%s%d %s", code == 0 ? "" : ", ", code, cli_exit_text((enum cli_exit)code));
+		out_printf(
+			"%s%d %s", code == 0 ? "" : ", ", code, cli_exit_text((enum cli_exit)code));
 	out_text("\n");
 }
 
@@ -46,8 +47,8 @@ void help_usage(const struct verb *verb, char *ret_text, size_t bytes)
 
 	for (const struct argument *argument = verb->arguments; argument->name != NULL; argument++)
 		used += (size_t)snprintf(ret_text + used, bytes - used, " %s%s%s%s",
-			argument->optional ? "[" : "", argument->name, argument->repeats ? "..." : "",
-			argument->optional ? "]" : "");
+			argument->optional ? "[" : "", argument->name,
+			argument->repeats ? "..." : "", argument->optional ? "]" : "");
 	if (verb->options[0].name != NULL)
 		(void)snprintf(ret_text + used, bytes - used, " [options]");
 }

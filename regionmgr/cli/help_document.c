@@ -59,7 +59,8 @@ static cJSON *verb_json(const struct verb *verb)
 	help_usage(verb, usage, sizeof usage);
 	json_text(object, "usage", usage);
 	array = cJSON_AddArrayToObject(object, "arguments");
-	for (const struct argument *argument = verb->arguments; argument->name != NULL; argument++) {
+	for (const struct argument *argument = verb->arguments; argument->name != NULL;
+		argument++) {
 		item = cJSON_CreateObject();
 		json_text(item, "name", argument->name);
 		json_text(item, "summary", argument->summary);
@@ -139,27 +140,41 @@ static void markdown_verb(const struct verb *verb)
 static const char introduction[] =
 	"# regionctl\n\n"
 	"<!-- Made by `regionctl help --markdown` from the table of verbs; a test compares. -->\n\n"
-	"`regionctl VERB [arguments] [options]` operates a running manager through its control socket.\n"
+	"`regionctl VERB [arguments] [options]` operates a running manager through its control "
+	"socket.\n"
 	"Options stand anywhere; `--name VALUE` or `--name=VALUE`; `--` ends them.\n\n"
-	"- **On a terminal** output is an aligned table with units and colour. **In a pipe** it is the\n"
-	"  same columns separated by tabs, without a header, with exact numbers: bytes, nanoseconds,\n"
-	"  nanoseconds since 1970. A backslash, tab, newline or control character in a name is `\\\\`,\n"
+	"- **On a terminal** output is an aligned table with units and colour. **In a pipe** it is "
+	"the\n"
+	"  same columns separated by tabs, without a header, with exact numbers: bytes, "
+	"nanoseconds,\n"
+	"  nanoseconds since 1970. A backslash, tab, newline or control character in a name is "
+	"`\\\\`,\n"
 	"  `\\t`, `\\n`, `\\xHH` there, so that a row is a line.\n"
-	"- **`--json`** gives one document; whole numbers are exact to 64 bits. Layer names are bytes: one\n"
-	"  that is not part of UTF-8 appears as the lone surrogate `\\udcHH` (Python's `surrogateescape`:\n"
+	"- **`--json`** gives one document; whole numbers are exact to 64 bits. Layer names are "
+	"bytes: one\n"
+	"  that is not part of UTF-8 appears as the lone surrogate `\\udcHH` (Python's "
+	"`surrogateescape`:\n"
 	"  `os.fsencode()` gives the name back). Errors are\n"
 	"  `{\"error\":{\"code\",\"name\",\"message\",\"hint\"}}` on standard error.\n"
-	"- **`--watch`** redraws on a terminal. In a pipe each row is a line a tick: the time, the columns,\n"
-	"  then what each counting column gained since the tick before. With `--json` a tick is an object\n"
+	"- **`--watch`** redraws on a terminal. In a pipe each row is a line a tick: the time, the "
+	"columns,\n"
+	"  then what each counting column gained since the tick before. With `--json` a tick is an "
+	"object\n"
 	"  with `time`, `elapsed_ns`, `value` (the document as without `--watch`) and `delta`.\n"
-	"- **Data** goes to standard output, words to standard error. Progress appears on a terminal after\n"
-	"  half a second; elsewhere changes end with one line of summary; `--quiet` leaves both out.\n"
-	"- **Sizes** are written `4096`, `64M`, `1GiB` (powers of 1024; `MB` is a million), times `500ms`,\n"
+	"- **Data** goes to standard output, words to standard error. Progress appears on a "
+	"terminal after\n"
+	"  half a second; elsewhere changes end with one line of summary; `--quiet` leaves both "
+	"out.\n"
+	"- **Sizes** are written `4096`, `64M`, `1GiB` (powers of 1024; `MB` is a million), times "
+	"`500ms`,\n"
 	"  `5s`, `2m`.\n"
 	"- **Settings** come from an option, else from the environment (`REGIONMGR_INSTANCE`,\n"
-	"  `REGIONMGR_DIR`, `REGIONMGR_SOCKET`, `REGIONMGR_TIMEOUT`, `REGIONMGR_COLOR`; `NO_COLOR`), else\n"
-	"  from the configuration file, else from a default: `regionctl status --config` shows which. The\n"
-	"  file is `$REGIONMGR_CONFIG`, else `${XDG_CONFIG_HOME:-~/.config}/regionmgr/config`; its lines\n"
+	"  `REGIONMGR_DIR`, `REGIONMGR_SOCKET`, `REGIONMGR_TIMEOUT`, `REGIONMGR_COLOR`; "
+	"`NO_COLOR`), else\n"
+	"  from the configuration file, else from a default: `regionctl status --config` shows "
+	"which. The\n"
+	"  file is `$REGIONMGR_CONFIG`, else `${XDG_CONFIG_HOME:-~/.config}/regionmgr/config`; its "
+	"lines\n"
 	"  are `name = value`, with the names of the options of `regionctl` and `regionmgrd`.\n"
 	"- **A usage error changes nothing**, names the nearest known word, and exits 2.\n\n"
 	"| exit code | meaning |\n|---|---|\n";

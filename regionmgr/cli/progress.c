@@ -41,9 +41,11 @@ static void compose(struct progress *progress, char line[LINE_BYTES])
 		return;
 	}
 	if (done > 0)
-		text_duration(left, done >= total ? 0 : (uint64_t)((double)(total - done) / speed * 1e9));
+		text_duration(
+			left, done >= total ? 0 : (uint64_t)((double)(total - done) / speed * 1e9));
 	(void)snprintf(line, LINE_BYTES, "%s  %3.0f%%  %s of %s  %s/s  %s left", progress->what,
-		done >= total ? 100.0 : 100.0 * (double)done / (double)total, have, all, rate, left);
+		done >= total ? 100.0 : 100.0 * (double)done / (double)total, have, all, rate,
+		left);
 }
 
 /* Draw over what was drawn before; returns the width. */
@@ -71,8 +73,7 @@ static void *run(void *argument)
 
 	(void)pthread_mutex_lock(&progress->lock);
 	while (!progress->stop) {
-		struct timespec until = {
-			(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
+		struct timespec until = {(time_t)(next / 1000000000u), (long)(next % 1000000000u)};
 
 		if (pthread_cond_timedwait(&progress->wake, &progress->lock, &until) != ETIMEDOUT)
 			continue;
@@ -94,8 +95,7 @@ void progress_begin(struct progress *progress, const struct cli *cli, const char
 
 	memset(progress, 0, sizeof *progress);
 	atomic_store_explicit(&progress->total, total, memory_order_relaxed);
-	(void)text_escape(
-		progress->what, sizeof progress->what, what, strlen(what), TEXT_TTY);
+	(void)text_escape(progress->what, sizeof progress->what, what, strlen(what), TEXT_TTY);
 	progress->from = from;
 	progress->started_ns = now_ns();
 	if (!cli->error_terminal || cli->quiet)

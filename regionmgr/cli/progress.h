@@ -14,13 +14,13 @@
 #include "regionmgr/cli/cli.h"
 
 struct progress {
-	bool drawing;                      /* there is a thread */
+	bool drawing; /* there is a thread */
 	char what[96];
 	atomic_uint_least64_t done, total; /* bytes; total 0: not known */
 	const atomic_uint_least64_t *from; /* where done stands instead, or NULL */
 	uint64_t started_ns;
 	pthread_t thread;
-	pthread_mutex_t lock;              /* guards stop */
+	pthread_mutex_t lock; /* guards stop */
 	pthread_cond_t wake;
 	bool stop;
 };

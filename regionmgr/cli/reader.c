@@ -63,7 +63,8 @@ static int hold_names(struct cli *cli, struct reader *reader, const char *const 
 			return rc;
 		rc = rgm_pin(reader->slot);
 		if (rc != 0)
-			return pool_fail(error, rc, "reading '%s': %s", names[0], rgm_error_text(rc));
+			return pool_fail(
+				error, rc, "reading '%s': %s", names[0], rgm_error_text(rc));
 		rc = hold_all(reader, names, count, &at, error);
 		unpinned = rgm_unpin(reader->slot);
 		if (rc == 0 && unpinned != 0)
@@ -79,8 +80,8 @@ static int hold_names(struct cli *cli, struct reader *reader, const char *const 
 	return rc;
 }
 
-int reader_open(struct cli *cli, const char *const *names, size_t count,
-	struct reader *ret_reader, struct rgm_error *error)
+int reader_open(struct cli *cli, const char *const *names, size_t count, struct reader *ret_reader,
+	struct rgm_error *error)
 {
 	struct rgm_attach_options options = {.size = sizeof options};
 	struct reader reader = {0};

@@ -17,8 +17,8 @@ struct reader {
 };
 
 /* Attach, and hold every name. On failure nothing is left open. */
-int reader_open(struct cli *cli, const char *const *names, size_t count,
-	struct reader *ret_reader, struct rgm_error *error);
+int reader_open(struct cli *cli, const char *const *names, size_t count, struct reader *ret_reader,
+	struct rgm_error *error);
 /* Release and detach. RGM_EIO or RGM_EREVOKED: what was read is void. `name` is for the sentence. */
 int reader_close(struct reader *reader, struct rgm_error *error);
 

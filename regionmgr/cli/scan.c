@@ -66,7 +66,8 @@ static int cut_part(struct scan_part *part, struct rgm_layers *layers)
 	return 0;
 }
 
-static int prepare_part(struct scan_part *part, const struct rgm_hold *hold, struct rgm_error *error)
+static int prepare_part(
+	struct scan_part *part, const struct rgm_hold *hold, struct rgm_error *error)
 {
 	struct rgm_layers layers;
 	int rc = rgm_layers_open_hold(hold, &layers, error);
@@ -137,8 +138,8 @@ static void note_times(struct scan_times *times, uint64_t begun, uint64_t ended)
 	(void)atomic_compare_exchange_strong_explicit(
 		&times->begun_ns, &seen, begun, memory_order_relaxed, memory_order_relaxed);
 	seen = atomic_load_explicit(&times->ended_ns, memory_order_relaxed);
-	while (seen < ended && !atomic_compare_exchange_weak_explicit(&times->ended_ns, &seen, ended,
-				       memory_order_relaxed, memory_order_relaxed))
+	while (seen < ended && !atomic_compare_exchange_weak_explicit(&times->ended_ns, &seen,
+				       ended, memory_order_relaxed, memory_order_relaxed))
 		continue;
 }
 
@@ -210,8 +211,9 @@ static int wait_for(pid_t child, struct rgm_error *error)
 			return pool_fail_errno(error, "waiting for process %d", (int)child);
 	}
 	if (WIFSIGNALED(status))
-		return pool_fail(error, CLI_WORKER, "process %d died of signal %d (%s) while it read",
-			(int)child, WTERMSIG(status), strsignal(WTERMSIG(status)));
+		return pool_fail(error, CLI_WORKER,
+			"process %d died of signal %d (%s) while it read", (int)child,
+			WTERMSIG(status), strsignal(WTERMSIG(status)));
 	if (WEXITSTATUS(status) != 0)
 		return pool_fail(
 			error, CLI_WORKER, "process %d could not make its threads", (int)child);
@@ -241,7 +243,8 @@ int scan_run(struct scan *scan, struct cli *cli, struct rgm_error *error)
 		}
 		started++;
 	}
-	progress_begin(&progress, cli, "scan", scan->bytes * scan->loops, &scan->shared->done_bytes);
+	progress_begin(
+		&progress, cli, "scan", scan->bytes * scan->loops, &scan->shared->done_bytes);
 	for (uint64_t i = 0; i < started; i++) {
 		struct rgm_error *where = rc == 0 ? error : NULL;
 		int ended = wait_for(children[i], where);
@@ -286,7 +289,7 @@ static int finish_part(struct scan *scan, struct scan_part *part, struct rgm_err
 		part->crc32c = rgm_crc32c_combine(part->crc32c, crc, bytes);
 	}
 	part->duration_ns = atomic_load_explicit(&times->ended_ns, memory_order_relaxed) -
-			    atomic_load_explicit(&times->begun_ns, memory_order_relaxed);
+	                    atomic_load_explicit(&times->begun_ns, memory_order_relaxed);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct scan_piece {
 };
 
 struct scan_layer {
-	char *name;     /* its own copy */
+	char *name; /* its own copy */
 	uint32_t crc32c;
 };
 
@@ -56,11 +56,11 @@ struct scan {
 	struct scan_part *parts;
 	size_t part_count;
 	uint64_t loops, threads, processes;
-	uint64_t tickets, pieces, bytes;   /* bytes of one loop */
+	uint64_t tickets, pieces, bytes; /* bytes of one loop */
 	struct scan_shared *shared;
 	struct scan_times *times;
-	atomic_uint_least64_t *sums;       /* one a piece: its checksum, or SCAN_NO_SUM */
-	size_t mapped_bytes;               /* of the memory that holds the three */
+	atomic_uint_least64_t *sums; /* one a piece: its checksum, or SCAN_NO_SUM */
+	size_t mapped_bytes;         /* of the memory that holds the three */
 	uint64_t duration_ns;
 };
 #define SCAN_NO_SUM UINT64_MAX

@@ -51,7 +51,8 @@ size_t settings_options(enum setting_user user, struct option_spec *ret_specs)
 {
 	size_t count = 0;
 
-	for (const struct setting *setting = settings_table; setting->spec.name != NULL; setting++) {
+	for (const struct setting *setting = settings_table; setting->spec.name != NULL;
+		setting++) {
 		if ((setting->users & user) != 0)
 			ret_specs[count++] = setting->spec;
 	}
@@ -63,14 +64,15 @@ static size_t index_of(const char *name)
 {
 	size_t i = 0;
 
-	while (settings_table[i].spec.name != NULL && strcmp(settings_table[i].spec.name, name) != 0)
+	while (settings_table[i].spec.name != NULL &&
+		strcmp(settings_table[i].spec.name, name) != 0)
 		i++;
 	return i;
 }
 
 /* "true", "yes", "1" and "false", "no", "0": flags outside the command line. */
-static int take_flag(const char *where, const char *text, struct option_value *value,
-	struct rgm_error *error)
+static int take_flag(
+	const char *where, const char *text, struct option_value *value, struct rgm_error *error)
 {
 	if (strcmp(text, "true") == 0 || strcmp(text, "yes") == 0 || strcmp(text, "1") == 0)
 		value->text = "true";
@@ -255,11 +257,11 @@ static int take_default(struct settings *settings, size_t index, struct rgm_erro
 	(void)snprintf(slot->source, sizeof slot->source, "default");
 	if (setting->fallback == NULL)
 		return 0;
-	return args_value(&setting->spec, setting->spec.name, setting->fallback, &slot->value, error);
+	return args_value(
+		&setting->spec, setting->spec.name, setting->fallback, &slot->value, error);
 }
 
-static void take_option(
-	struct settings *settings, size_t index, const struct option_set *options)
+static void take_option(struct settings *settings, size_t index, const struct option_set *options)
 {
 	const char *name = settings_table[index].spec.name;
 

@@ -14,7 +14,11 @@
 
 #include "regionmgr/cli/args.h"
 
-enum setting_user { SETTING_CLIENT = 1, SETTING_MANAGER = 2, SETTING_BOTH = 3 };
+enum setting_user {
+	SETTING_CLIENT = 1,
+	SETTING_MANAGER = 2,
+	SETTING_BOTH = 3
+};
 
 struct setting {
 	struct option_spec spec;
@@ -28,16 +32,16 @@ extern const struct setting settings_table[];
 
 /* The value of one. */
 struct setting_value {
-	struct option_value value;  /* value.given: false when there is neither value nor default */
-	char source[320];           /* "option --dir", "environment REGIONMGR_DIR", "FILE:12", "default" */
+	struct option_value value; /* value.given: false when there is neither value nor default */
+	char source[320]; /* "option --dir", "environment REGIONMGR_DIR", "FILE:12", "default" */
 };
 
 struct settings {
-	char file[512];             /* the configuration file, or empty */
+	char file[512]; /* the configuration file, or empty */
 	char file_source[64];
 	struct setting_value values[SETTINGS_MAX];
-	char *text;                 /* the file's content; values point into it */
-	char *environment;          /* copies of lists in the environment */
+	char *text;        /* the file's content; values point into it */
+	char *environment; /* copies of lists in the environment */
 };
 
 /* The options of settings that `user` knows, ended by a NULL name, into a table of

@@ -24,10 +24,10 @@ struct source_counts {
 struct source {
 	struct rgm_load *load;
 	struct progress *progress;
-	const char *media_type;  /* of each layer, or NULL */
+	const char *media_type; /* of each layer, or NULL */
 	bool skip_unreadable;
-	bool quiet;              /* no warnings */
-	uint64_t total_bytes;    /* for the progress; 0: not known */
+	bool quiet;           /* no warnings */
+	uint64_t total_bytes; /* for the progress; 0: not known */
 	struct source_counts counts;
 };
 
@@ -55,10 +55,14 @@ void folder_close(struct folder *folder);
 
 /* --- source_stream.c -------------------------------------------------------------------------- */
 
-enum stream_form { STREAM_GUESS, STREAM_TAR, STREAM_RAW };
+enum stream_form {
+	STREAM_GUESS,
+	STREAM_TAR,
+	STREAM_RAW
+};
 
 /* Standard input: a tar stream, or one layer called `layer`. */
-int source_stream(struct source *source, enum stream_form form, const char *layer,
-	struct rgm_error *error);
+int source_stream(
+	struct source *source, enum stream_form form, const char *layer, struct rgm_error *error);
 
 #endif

@@ -15,8 +15,8 @@
 
 #define OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-int folder_open(const char *path, bool skip_unreadable, struct folder **ret_folder,
-	struct rgm_error *error)
+int folder_open(
+	const char *path, bool skip_unreadable, struct folder **ret_folder, struct rgm_error *error)
 {
 	struct folder *folder = calloc(1, sizeof *folder);
 	size_t length;

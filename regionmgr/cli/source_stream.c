@@ -25,7 +25,7 @@ struct input {
 	bool keeping;
 	bool too_long; /* to be kept */
 	bool ended;
-	int failed;    /* errno of a read, or 0 */
+	int failed; /* errno of a read, or 0 */
 };
 
 static ssize_t read_some(struct input *input)
@@ -161,8 +161,8 @@ static void advance(struct source *source, size_t bytes)
 }
 
 /* Small members go in one message, others piece by piece. */
-static int load_member(struct source *source, struct archive *archive,
-	struct archive_entry *entry, const char *name, char *buffer, struct rgm_error *error)
+static int load_member(struct source *source, struct archive *archive, struct archive_entry *entry,
+	const char *name, char *buffer, struct rgm_error *error)
 {
 	struct rgm_layer_options options = {.size = sizeof options,
 		.media_type = source->media_type,
@@ -206,8 +206,8 @@ static bool skipped(struct source_counts *counts, struct archive_entry *entry)
 }
 
 /* All members, the first of whose headers has been read with result `status`. */
-static int load_members(struct source *source, struct archive *archive,
-	struct archive_entry *entry, int status, struct rgm_error *error)
+static int load_members(struct source *source, struct archive *archive, struct archive_entry *entry,
+	int status, struct rgm_error *error)
 {
 	char *buffer = malloc(PIECE_BYTES);
 	int rc = buffer != NULL ? 0 : pool_fail(error, -ENOMEM, "no memory to read a tar stream");
@@ -269,7 +269,8 @@ static int load_plain(
 		if (got < 0)
 			return pool_fail_errno(error, "standard input cannot be read");
 		if (got > 0)
-			rc = rgm_load_stream_append(source->load, input->buffer, (size_t)got, error);
+			rc = rgm_load_stream_append(
+				source->load, input->buffer, (size_t)got, error);
 		advance(source, (size_t)got);
 	}
 	if (rc == 0)
@@ -300,7 +301,8 @@ static int load_tar_or_plain(struct source *source, struct input *input, enum st
 		(void)archive_read_free(archive);
 		if (input->too_long)
 			return pool_fail(error, CLI_SOURCE,
-				"standard input could not be recognised within %u MiB; say --tar or --raw",
+				"standard input could not be recognised within %u MiB; say --tar "
+				"or --raw",
 				KEEP_BYTES >> 20);
 		source->counts.plain_input = true;
 		return load_plain(source, input, layer, error);
@@ -313,8 +315,8 @@ static int load_tar_or_plain(struct source *source, struct input *input, enum st
 	return rc;
 }
 
-int source_stream(struct source *source, enum stream_form form, const char *layer,
-	struct rgm_error *error)
+int source_stream(
+	struct source *source, enum stream_form form, const char *layer, struct rgm_error *error)
 {
 	struct input *input = calloc(1, sizeof *input);
 	int rc;

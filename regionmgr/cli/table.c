@@ -108,7 +108,7 @@ const struct cell *table_same_row(const struct table *table, const struct table 
 
 		if (table->shape == TABLE_RECORD ||
 			(text ? cell->text_length == key->text_length &&
-					 memcmp(cell->text, key->text, key->text_length) == 0
+						memcmp(cell->text, key->text, key->text_length) == 0
 			      : cell->number == key->number))
 			return cell;
 	}

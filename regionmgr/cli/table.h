@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 enum column_type {
-	COLUMN_TEXT,     /* may hold anything: escaped for its reader */
+	COLUMN_TEXT, /* may hold anything: escaped for its reader */
 	COLUMN_NUMBER,
 	COLUMN_BYTES,
 	COLUMN_DURATION, /* ns */
@@ -25,24 +25,24 @@ enum column_type {
 	COLUMN_FLAG,
 };
 enum column_flags {
-	COLUMN_DELTA = 1,    /* --watch shows how it changes */
-	COLUMN_JSON = 2,     /* in JSON alone: too much for a row */
-	COLUMN_SHRINK = 4,   /* cut on a narrow terminal; one a table, the last */
-	COLUMN_STATE = 8,    /* coloured by its word */
+	COLUMN_DELTA = 1,  /* --watch shows how it changes */
+	COLUMN_JSON = 2,   /* in JSON alone: too much for a row */
+	COLUMN_SHRINK = 4, /* cut on a narrow terminal; one a table, the last */
+	COLUMN_STATE = 8,  /* coloured by its word */
 };
 struct column {
 	const char *key;   /* of JSON, never renamed; also names fields */
 	const char *title; /* over a column; NULL: the key */
 	enum column_type type;
-	unsigned flags;    /* of enum column_flags */
+	unsigned flags; /* of enum column_flags */
 };
 
 struct cell {
-	char *text;        /* owned; of text and reals' unit-less form */
+	char *text; /* owned; of text and reals' unit-less form */
 	size_t text_length;
 	uint64_t number;
 	double real;
-	bool null;         /* JSON null, "-" otherwise */
+	bool null; /* JSON null, "-" otherwise */
 };
 
 enum table_shape {
@@ -57,9 +57,9 @@ struct table {
 	enum table_shape shape;
 	struct cell *cells;
 	size_t row_count, row_capacity;
-	size_t next;                  /* cell to be filled */
-	const char *empty;            /* said on a terminal when there are no rows; may be NULL */
-	bool failed;                  /* no memory */
+	size_t next;       /* cell to be filled */
+	const char *empty; /* said on a terminal when there are no rows; may be NULL */
+	bool failed;       /* no memory */
 };
 
 void table_begin(struct table *table, const struct column *columns, enum table_shape shape);
@@ -73,8 +73,7 @@ void table_null(struct table *table);
 
 const struct cell *table_cell(const struct table *table, size_t row, size_t column);
 /* The row of `table` whose first cell is that of `other`'s row; NULL if there is none. */
-const struct cell *table_same_row(
-	const struct table *table, const struct table *other, size_t row);
+const struct cell *table_same_row(const struct table *table, const struct table *other, size_t row);
 
 /* Who reads. */
 struct table_view {

@@ -31,7 +31,7 @@ static const char *state_color(const char *text)
 		{"fail", "\033[31m"},
 	};
 
-	for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+	for (size_t i = 0; text != NULL && i < sizeof states / sizeof states[0]; i++) {
 		if (strcmp(states[i].word, text) == 0)
 			return states[i].color;
 	}

@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "regionmgr/cli/text.h"
 
 #include <inttypes.h>
@@ -54,8 +51,8 @@ static bool harmful(uint32_t point)
 }
 
 /* One piece of the escaped form; returns its length. */
-static size_t escape_one(char piece[16], const char *text, size_t have, uint32_t point,
-	enum text_form form)
+static size_t escape_one(
+	char piece[16], const char *text, size_t have, uint32_t point, enum text_form form)
 {
 	unsigned char byte = (unsigned char)text[0];
 

@@ -16,7 +16,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum text_form { TEXT_TTY, TEXT_PIPE, TEXT_LINE };
+enum text_form {
+	TEXT_TTY,
+	TEXT_PIPE,
+	TEXT_LINE
+};
 
 /* Length in bytes of the valid UTF-8 sequence at `text` (1 to 4), or 0 where there is none. */
 size_t text_utf8(const char *text, size_t length, uint32_t *ret_point);

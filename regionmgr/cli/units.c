@@ -88,7 +88,8 @@ bool units_duration(const char *text, uint64_t *ret_ms)
 	static const struct {
 		const char *name;
 		uint64_t ms;
-	} units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}, {"min", 60000}, {"h", 3600000}};
+	} units[] = {
+		{"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60000}, {"min", 60000}, {"h", 3600000}};
 	size_t length = number_length(text), i;
 
 	for (i = 0; i < sizeof units / sizeof units[0]; i++) {
@@ -119,7 +120,8 @@ int units_principal(const char *text, struct rgm_principal *ret_principal, struc
 		id = entry != NULL ? entry->pw_uid : member->gr_gid;
 	}
 	if (id >= UINT32_MAX)
-		return pool_fail(error, CLI_USAGE, "'%s' is not a %s id", name, user ? "user" : "group");
+		return pool_fail(
+			error, CLI_USAGE, "'%s' is not a %s id", name, user ? "user" : "group");
 	ret_principal->type = user ? 'u' : 'g';
 	ret_principal->id = (uint32_t)id;
 	return 0;

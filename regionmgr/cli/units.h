@@ -18,7 +18,6 @@ bool units_count(const char *text, uint64_t *ret_count);
 bool units_duration(const char *text, uint64_t *ret_ms);
 
 /* 0 or CLI_USAGE with the sentence. */
-int units_principal(
-	const char *text, struct rgm_principal *ret_principal, struct rgm_error *error);
+int units_principal(const char *text, struct rgm_principal *ret_principal, struct rgm_error *error);
 
 #endif

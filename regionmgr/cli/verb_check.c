@@ -41,8 +41,8 @@ static void add_row(struct table *table, const char *name, int code,
 	table_text(table, code == 0 ? "" : *problem != '\0' ? problem : error->message);
 }
 
-static int check_one(struct cli *cli, const char *name, bool file, struct table *table,
-	struct rgm_error *error)
+static int check_one(
+	struct cli *cli, const char *name, bool file, struct table *table, struct rgm_error *error)
 {
 	struct rgm_check_report report = {0};
 	struct progress progress;
@@ -78,7 +78,8 @@ static int check_names(const struct cli *cli, const struct rgm_dimension_row *ro
 		}
 		if (known)
 			continue;
-		pool_fail(error, RGM_ENODIM, "no dimension '%s' in instance '%s'", word, cli->instance);
+		pool_fail(error, RGM_ENODIM, "no dimension '%s' in instance '%s'", word,
+			cli->instance);
 		if (nearest_found(&nearest))
 			return cli_hint(error, "did you mean '%s'?", nearest.best);
 		return cli_hint(error, "'regionctl list' shows what there is");
@@ -86,8 +87,8 @@ static int check_names(const struct cli *cli, const struct rgm_dimension_row *ro
 	return 0;
 }
 
-static bool asked_for(const struct cli *cli, const struct rgm_dimension_row *rows, size_t count,
-	const char *name)
+static bool asked_for(
+	const struct cli *cli, const struct rgm_dimension_row *rows, size_t count, const char *name)
 {
 	bool all = cli->args.word_count == 1 && strcmp(cli->args.words[0], "all") == 0;
 
@@ -141,8 +142,9 @@ int verb_check(struct cli *cli, struct rgm_error *error)
 	int rc, shown;
 
 	if ((file == NULL) == (cli->args.word_count == 0)) {
-		pool_fail(error, CLI_USAGE, file == NULL ? "check: NAME, all or --file PATH is missing"
-							 : "check: --file needs no NAME");
+		pool_fail(error, CLI_USAGE,
+			file == NULL ? "check: NAME, all or --file PATH is missing"
+				     : "check: --file needs no NAME");
 		return cli_hint(error, "for example: %s", cli->verb->examples[0].command);
 	}
 	table_begin(&table, check_columns, TABLE_ROWS);

@@ -85,8 +85,9 @@ static int confirm(struct cli *cli, const char *name, const struct rgm_drop_repo
 	char bytes[TEXT_NUMBER_BYTES], what[256];
 
 	text_bytes(bytes, report->bytes);
-	(void)snprintf(what, sizeof what, "'%s' has %llu layers, %s; %u readers have it mapped, %u hold it",
-		name, (unsigned long long)report->layers, bytes, report->readers, report->holds);
+	(void)snprintf(what, sizeof what,
+		"'%s' has %llu layers, %s; %u readers have it mapped, %u hold it", name,
+		(unsigned long long)report->layers, bytes, report->readers, report->holds);
 	return change_confirm(cli, name, what, error);
 }
 
@@ -110,5 +111,5 @@ int verb_drop(struct cli *cli, struct rgm_error *error)
 	if (rc != 0)
 		return rc;
 	return cli->json ? show_drop(cli, name, &report, true, error)
-			 : tell(cli, "dropped", name, error);
+	                 : tell(cli, "dropped", name, error);
 }

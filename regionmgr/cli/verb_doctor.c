@@ -81,8 +81,8 @@ static void find_folder(struct doctor *doctor)
 		(void)snprintf(doctor->folder, sizeof doctor->folder, "%s", doctor->status.folder);
 	else if (given != NULL)
 		(void)snprintf(doctor->folder, sizeof doctor->folder, "%s", given);
-	else if (rgm_control_folder_path(doctor->cli->instance, doctor->folder,
-			 sizeof doctor->folder, NULL) != 0)
+	else if (rgm_control_folder_path(
+			 doctor->cli->instance, doctor->folder, sizeof doctor->folder, NULL) != 0)
 		doctor->folder[0] = '\0';
 }
 
@@ -110,8 +110,8 @@ static void examine_folder(struct doctor *doctor)
 			"folder '%s' may be read by others (mode %03o)", doctor->folder,
 			facts.st_mode & 0777);
 	else
-		doctor_find(doctor, "folder", FINDING_OK, NULL, "folder '%s' is private (mode %03o)",
-			doctor->folder, facts.st_mode & 0777);
+		doctor_find(doctor, "folder", FINDING_OK, NULL,
+			"folder '%s' is private (mode %03o)", doctor->folder, facts.st_mode & 0777);
 }
 
 static void examine_socket(struct doctor *doctor)
@@ -141,7 +141,8 @@ static void examine_socket(struct doctor *doctor)
 			"the socket's folder '%s' may be written by others (mode %03o)", folder,
 			facts.st_mode & 0777);
 	} else {
-		doctor_find(doctor, "socket", FINDING_OK, NULL, "socket '%s' is in its place", path);
+		doctor_find(
+			doctor, "socket", FINDING_OK, NULL, "socket '%s' is in its place", path);
 	}
 }
 
@@ -159,7 +160,8 @@ static void examine_refused(struct doctor *doctor)
 			continue;
 		refused++;
 		(void)snprintf(remedy, sizeof remedy,
-			"regionctl check --file '%s/%s'; then regionctl drop %s --yes and load it again",
+			"regionctl check --file '%s/%s'; then regionctl drop %s --yes and load it "
+			"again",
 			doctor->folder, rows[i].file, rows[i].name);
 		doctor_find(doctor, "dimensions", FINDING_FAIL, remedy,
 			"dimension '%s' is not served: %s", rows[i].name, rows[i].reason);
@@ -190,7 +192,8 @@ static void examine_readers(struct doctor *doctor)
 		(void)snprintf(remedy, sizeof remedy, "kill %u", row->pid);
 		doctor_find(doctor, "readers", FINDING_WARN,
 			row->pid != 0 ? remedy : "regionctl readers",
-			"'%s' (pid %u, user %s) looks at version %llu, replaced %s ago, and keeps %s",
+			"'%s' (pid %u, user %s) looks at version %llu, replaced %s ago, and keeps "
+			"%s",
 			row->label, row->pid, user != NULL ? user->pw_name : "?",
 			(unsigned long long)row->oldest_version, age, kept);
 	}
@@ -205,11 +208,11 @@ static void print(const struct doctor *doctor, bool color)
 	for (size_t row = 0; row < doctor->table->row_count; row++) {
 		const struct cell *cells = table_cell(doctor->table, row, 0);
 		char *fact = table_cell_text(&doctor_columns[2], &cells[2], true);
-		char *remedy = cells[3].null ? NULL
-					     : table_cell_text(&doctor_columns[3], &cells[3], true);
-		size_t word = 0;
+		char *remedy =
+			cells[3].null ? NULL : table_cell_text(&doctor_columns[3], &cells[3], true);
+		size_t word = FINDING_OK;
 
-		while (strcmp(words[word], cells[0].text) != 0)
+		while (word < FINDING_FAIL && strcmp(words[word], cells[0].text) != 0)
 			word++;
 		out_printf("%s[%s]%s %s%s%s\n", color ? colors[word] : "", words[word],
 			color ? "\033[0m" : "", fact != NULL ? fact : "",

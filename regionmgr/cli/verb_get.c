@@ -68,8 +68,7 @@ static bool is_binary(const struct rgm_span *data)
 }
 
 /* Everything to a descriptor, and the checksum of what went. -errno. */
-static int copy(
-	int file, const struct rgm_span *data, struct progress *progress, uint32_t *ret_crc)
+static int copy(int file, const struct rgm_span *data, struct progress *progress, uint32_t *ret_crc)
 {
 	const char *at = data->data;
 	size_t left = data->size;
@@ -92,13 +91,14 @@ static int copy(
 	return 0;
 }
 
-static int verify(const struct rgm_layer *layer, const char *name, uint32_t crc,
-	struct rgm_error *error)
+static int verify(
+	const struct rgm_layer *layer, const char *name, uint32_t crc, struct rgm_error *error)
 {
 	if (crc == layer->crc32c)
 		return 0;
-	pool_fail(error, RGM_ECORRUPT, "layer '%s' of '%s' is damaged: its checksum is %08x, not %08x",
-		layer->name, name, crc, layer->crc32c);
+	pool_fail(error, RGM_ECORRUPT,
+		"layer '%s' of '%s' is damaged: its checksum is %08x, not %08x", layer->name, name,
+		crc, layer->crc32c);
 	return cli_hint(error, "regionctl check %s", name);
 }
 
@@ -108,8 +108,8 @@ static int to_stdout(struct cli *cli, const struct rgm_layer *layer, struct prog
 	int rc;
 
 	if (cli->view.terminal && !args_flag(&cli->args, "force") && is_binary(&layer->data)) {
-		pool_fail(error, CLI_USAGE, "layer '%s' is binary, and standard output is a terminal",
-			layer->name);
+		pool_fail(error, CLI_USAGE,
+			"layer '%s' is binary, and standard output is a terminal", layer->name);
 		return cli_hint(error, "write it to a file with -o FILE, or use --force");
 	}
 	rc = copy(STDOUT_FILENO, &layer->data, progress, ret_crc);
@@ -169,7 +169,7 @@ static int to_device(const struct rgm_layer *layer, const char *name, const char
 		rc = -errno;
 	errno = -rc;
 	return rc != 0 ? pool_fail_errno(error, "writing '%s'", path)
-		       : verify(layer, name, crc, error);
+	               : verify(layer, name, crc, error);
 }
 
 static int to_file(const struct rgm_layer *layer, const char *name, const char *path,

@@ -145,8 +145,8 @@ int verb_readers(struct cli *cli, struct rgm_error *error)
 
 	if (rc != 0)
 		return rc;
-	return view_run(cli, reader_columns, TABLE_ROWS, "no process is attached", collect_readers,
-		error);
+	return view_run(
+		cli, reader_columns, TABLE_ROWS, "no process is attached", collect_readers, error);
 }
 
 static const struct column stats_columns[] = {
@@ -229,8 +229,8 @@ static int collect_stats(
 		if (counter->gauge != 0 || table->failed)
 			table_null(table);
 		else
-			table_real(table, rate(look, table, table->row_count - 1, counter,
-						  status.uptime_ns));
+			table_real(table,
+				rate(look, table, table->row_count - 1, counter, status.uptime_ns));
 		table_number(table, counter->gauge);
 		table_text(table, counter->bytes != 0 ? "bytes" : "");
 		table_text(table, counter->description);

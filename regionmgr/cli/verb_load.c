@@ -13,12 +13,16 @@
 #include "regionmgr/cli/units.h"
 #include "regionmgr/cli/verbs.h"
 
-enum load_kind { LOAD_FILE, LOAD_FOLDER, LOAD_STREAM };
+enum load_kind {
+	LOAD_FILE,
+	LOAD_FOLDER,
+	LOAD_STREAM
+};
 
 struct plan {
 	const char *name, *path;
 	enum load_kind kind;
-	const char *layer;      /* of a file or of input that is one layer */
+	const char *layer; /* of a file or of input that is one layer */
 	enum stream_form form;
 	int file;
 	struct folder *folder;
@@ -79,8 +83,8 @@ static int open_source(struct cli *cli, struct plan *plan, struct rgm_error *err
 	if (plan->kind == LOAD_FILE)
 		rc = source_open_file(plan->path, &plan->file, &plan->total_bytes, error);
 	if (rc == 0 && plan->kind == LOAD_FOLDER) {
-		rc = folder_open(plan->path, args_flag(&cli->args, "skip-unreadable"),
-			&plan->folder, error);
+		rc = folder_open(
+			plan->path, args_flag(&cli->args, "skip-unreadable"), &plan->folder, error);
 		plan->total_bytes = rc == 0 ? folder_bytes(plan->folder) : 0;
 	}
 	return rc;
@@ -114,7 +118,8 @@ static void warn_existing(struct cli *cli, const struct plan *plan)
 {
 	struct rgm_dimension_row row;
 
-	if (cli->quiet || (args_text(&cli->args, "max") == NULL && args_text(&cli->args, "allow") == NULL))
+	if (cli->quiet ||
+		(args_text(&cli->args, "max") == NULL && args_text(&cli->args, "allow") == NULL))
 		return;
 	if (rgm_control_show(cli->control, plan->name, &row, NULL) == 0)
 		cli_say("warning: '%s' exists: --max and --allow apply when it is created",
@@ -180,7 +185,8 @@ static void tell(const struct plan *plan, const struct source_counts *counts)
 	text_duration(took, plan->took_ns);
 	if (all > 0)
 		(void)snprintf(skipped, sizeof skipped,
-			", skipped %llu (%llu symlinks, %llu hard links, %llu special, %llu unreadable)",
+			", skipped %llu (%llu symlinks, %llu hard links, %llu special, %llu "
+			"unreadable)",
 			(unsigned long long)all, (unsigned long long)counts->symlinks,
 			(unsigned long long)counts->hard_links, (unsigned long long)counts->special,
 			(unsigned long long)counts->unreadable);

@@ -54,8 +54,8 @@ static void access_text(const struct rgm_dimension_row *row, char *ret_text, siz
 
 		(void)snprintf(number, sizeof number, "%u", who->id);
 		name = user != NULL ? user->pw_name : group != NULL ? group->gr_name : number;
-		length = snprintf(ret_text + used, bytes - used, "%s%s:%s", used > 0 ? " " : "", kind,
-			name);
+		length = snprintf(
+			ret_text + used, bytes - used, "%s%s:%s", used > 0 ? " " : "", kind, name);
 		if (length < 0 || (size_t)length >= bytes - used)
 			return;
 		used += (size_t)length;
@@ -101,8 +101,7 @@ static void show_row(struct table *table, const struct rgm_dimension_row *row)
 		table_null(table);
 }
 
-static int show_one(
-	struct cli *cli, const char *name, struct table *table, struct rgm_error *error)
+static int show_one(struct cli *cli, const char *name, struct table *table, struct rgm_error *error)
 {
 	struct rgm_dimension_row row;
 	int rc = rgm_control_show(cli->control, name, &row, error);
@@ -194,7 +193,6 @@ int verb_show(struct cli *cli, struct rgm_error *error)
 	rc = cli_control(cli, error);
 	if (rc != 0)
 		return rc;
-	return view_run(cli, show_columns,
-		cli->args.word_count > 0 ? TABLE_RECORD : TABLE_RECORDS, "no dimensions yet",
-		collect_show, error);
+	return view_run(cli, show_columns, cli->args.word_count > 0 ? TABLE_RECORD : TABLE_RECORDS,
+		"no dimensions yet", collect_show, error);
 }

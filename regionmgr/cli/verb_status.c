@@ -89,19 +89,22 @@ static void config_row(struct table *table, const char *program, const char *set
 static void client_rows(struct cli *cli, struct table *table)
 {
 	char folder[512];
-	const char *none = getenv("NO_COLOR");
+	const char *none = getenv("NO_COLOR"), *own_folder = NULL;
 
-	for (const struct setting *setting = settings_table; setting->spec.name != NULL; setting++) {
-		const struct setting_value *value = settings_get(&cli->settings, setting->spec.name);
+	if (rgm_control_folder_path(cli->instance, folder, sizeof folder, NULL) == 0)
+		own_folder = folder;
+	for (const struct setting *setting = settings_table; setting->spec.name != NULL;
+		setting++) {
+		const struct setting_value *value =
+			settings_get(&cli->settings, setting->spec.name);
 		const char *text = value->value.text, *source = value->source;
 
 		if ((setting->users & SETTING_CLIENT) == 0)
 			continue;
 		if (strcmp(setting->spec.name, "socket") == 0)
 			text = cli->socket;
-		if (strcmp(setting->spec.name, "dir") == 0 && text == NULL &&
-			rgm_control_folder_path(cli->instance, folder, sizeof folder, NULL) == 0)
-			text = folder;
+		if (strcmp(setting->spec.name, "dir") == 0 && text == NULL)
+			text = own_folder;
 		if (strcmp(setting->spec.name, "color") == 0 && none != NULL && *none != '\0' &&
 			strncmp(source, "option", 6) != 0) {
 			text = "never";
@@ -110,7 +113,8 @@ static void client_rows(struct cli *cli, struct table *table)
 		config_row(table, "regionctl", setting->spec.name, text, source);
 	}
 	config_row(table, "regionctl", "config",
-		cli->settings.file[0] != '\0' ? cli->settings.file : NULL, cli->settings.file_source);
+		cli->settings.file[0] != '\0' ? cli->settings.file : NULL,
+		cli->settings.file_source);
 }
 
 /* What a running manager tells of its own settings; without one, nothing. */

@@ -6,7 +6,8 @@
 
 #include "regionmgr/cli/nearest.h"
 
-/* clang-format off: a table is read in its columns */
+/* A table is read in its columns. */
+/* clang-format off */
 
 #define WATCH {"watch", "TIME", "show it again every second, or as told", OPTION_EVERY, 0}
 #define MAX   {"max", "SIZE", "most the dimension may grow to (default: the manager's --max-bytes)", \
@@ -252,9 +253,10 @@ const struct verb *verbs_find(const char *name)
 int verbs_unknown(const char *name, struct rgm_error *error)
 {
 	/* what other tools call it: too far for a typo, near enough to guess */
-	static const char *const habits[][2] = {{"ls", "list"}, {"rm", "drop"}, {"remove", "delete"},
-		{"mv", "rename"}, {"cat", "get"}, {"ps", "readers"}, {"info", "show"}, {"import", "load"},
-		{"verify", "check"}, {"add", "put"}, {"new", "create"}, {"metrics", "stats"}};
+	static const char *const habits[][2] = {{"ls", "list"}, {"rm", "drop"},
+		{"remove", "delete"}, {"mv", "rename"}, {"cat", "get"}, {"ps", "readers"},
+		{"info", "show"}, {"import", "load"}, {"verify", "check"}, {"add", "put"},
+		{"new", "create"}, {"metrics", "stats"}};
 	struct nearest nearest;
 
 	pool_fail(error, CLI_USAGE, "there is no verb '%s'", name);
@@ -284,8 +286,8 @@ int verbs_check_arguments(const struct verb *verb, const struct args *args, stru
 		most++;
 	}
 	if (args->word_count > most && !repeats) {
-		pool_fail(error, CLI_USAGE, "%s takes %zu %s; '%s' is one too many", verb->name, most,
-			most == 1 ? "argument" : "arguments", args->words[most]);
+		pool_fail(error, CLI_USAGE, "%s takes %zu %s; '%s' is one too many", verb->name,
+			most, most == 1 ? "argument" : "arguments", args->words[most]);
 		return cli_hint(error, "for example: %s", verb->examples[0].command);
 	}
 	return 0;

@@ -8,13 +8,18 @@
 
 #include "regionmgr/cli/cli.h"
 
-enum verb_group { GROUP_LOOK, GROUP_CHANGE, GROUP_REPAIR, GROUP_COUNT };
+enum verb_group {
+	GROUP_LOOK,
+	GROUP_CHANGE,
+	GROUP_REPAIR,
+	GROUP_COUNT
+};
 
 struct argument {
-	const char *name;    /* "NAME", "PATH|-"; NULL ends the list */
+	const char *name; /* "NAME", "PATH|-"; NULL ends the list */
 	const char *summary;
 	bool optional;
-	bool repeats;        /* the last one alone */
+	bool repeats; /* the last one alone */
 };
 struct example {
 	const char *command; /* whole; NULL ends the list */
@@ -27,8 +32,8 @@ struct example {
 struct verb {
 	const char *name;
 	enum verb_group group;
-	const char *summary;  /* one line, no full stop */
-	const char *details;  /* what the options do not say; may be NULL */
+	const char *summary; /* one line, no full stop */
+	const char *details; /* what the options do not say; may be NULL */
 	struct argument arguments[VERB_ARGUMENTS_MAX];
 	struct option_spec options[ARGS_OPTIONS_MAX];
 	struct example examples[VERB_EXAMPLES_MAX];
@@ -44,7 +49,8 @@ const struct verb *verbs_find(const char *name);
 /* CLI_USAGE with the nearest verb. */
 int verbs_unknown(const char *name, struct rgm_error *error);
 /* Are there as many words as the verb's arguments ask for? */
-int verbs_check_arguments(const struct verb *verb, const struct args *args, struct rgm_error *error);
+int verbs_check_arguments(
+	const struct verb *verb, const struct args *args, struct rgm_error *error);
 const char *verbs_group_name(enum verb_group group);
 
 int verb_status(struct cli *cli, struct rgm_error *error);

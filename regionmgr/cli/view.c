@@ -32,7 +32,8 @@ int view_json(struct cli *cli, cJSON *document, struct rgm_error *error)
 	char *text = NULL;
 
 	if (document != NULL)
-		text = cli->view.terminal ? cJSON_Print(document) : cJSON_PrintUnformatted(document);
+		text = cli->view.terminal ? cJSON_Print(document)
+		                          : cJSON_PrintUnformatted(document);
 	cJSON_Delete(document);
 	if (text == NULL)
 		return pool_fail(error, -ENOMEM, "no memory for the JSON document");

@@ -54,8 +54,8 @@ static void write_line(const char *line, size_t length)
 	}
 }
 
-static void write_text(enum rgm_log_level level, const char *time, const char *event,
-	const char *sentence)
+static void write_text(
+	enum rgm_log_level level, const char *time, const char *event, const char *sentence)
 {
 	char line[LINE_BYTES];
 	size_t length = strnlen(sentence, SENTENCE_BYTES), used;

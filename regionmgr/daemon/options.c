@@ -28,8 +28,8 @@ static const struct option_spec *specs(void)
 	return all;
 }
 
-static int in_32_bits(
-	const struct settings *settings, const char *name, uint32_t *ret_number, struct rgm_error *error)
+static int in_32_bits(const struct settings *settings, const char *name, uint32_t *ret_number,
+	struct rgm_error *error)
 {
 	uint64_t number = settings_number(settings, name);
 
@@ -117,7 +117,8 @@ void daemon_options_help(void)
 
 	out_text("regionmgrd [options]: serve an instance of regionmgr\n\n"
 		 "  regionmgrd                                   serve the instance 'default'\n"
-		 "  regionmgrd --instance jobs --dir /srv/jobs   another one, its files in /srv/jobs\n"
+		 "  regionmgrd --instance jobs --dir /srv/jobs   another one, its files in "
+	         "/srv/jobs\n"
 		 "  regionmgrd --allow user:www-data             let another user read\n"
 		 "\noptions\n");
 	for (const struct option_spec *spec = specs(); spec->name != NULL; spec++) {
@@ -127,9 +128,13 @@ void daemon_options_help(void)
 		else
 			out_printf("  %-30s  %s\n", text, spec->summary);
 	}
-	out_text("\n"
-		 "Each may stand in the environment (REGIONMGR_MAX_READERS=64) and in the configuration\n"
-		 "file (max-readers = 64); an option wins over the environment, that over the file.\n"
-		 "SIGTERM and SIGINT stop cleanly; SIGHUP is ignored. Events go to standard error.\n"
-		 "exit codes 0 stopped cleanly, 1 failed, 2 usage, 5 another manager serves it, 6 corrupt\n");
+	out_text(
+		"\n"
+		"Each may stand in the environment (REGIONMGR_MAX_READERS=64) and in the "
+	        "configuration\n"
+		"file (max-readers = 64); an option wins over the environment, that over the "
+	        "file.\n"
+		"SIGTERM and SIGINT stop cleanly; SIGHUP is ignored. Events go to standard error.\n"
+		"exit codes 0 stopped cleanly, 1 failed, 2 usage, 5 another manager serves it, 6 "
+	        "corrupt\n");
 }

@@ -10,8 +10,8 @@ struct daemon_options {
 	struct rgm_manager_options manager;
 	struct rgm_principal access[ARGS_LIST_MAX];
 	struct daemon_log log;
-	struct settings settings;     /* strings in `manager` live here */
-	bool help, version;           /* asked for instead of serving */
+	struct settings settings; /* strings in `manager` live here */
+	bool help, version;       /* asked for instead of serving */
 };
 
 /* CLI_USAGE or -errno with the sentence. To be freed on success. */

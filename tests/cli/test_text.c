@@ -22,10 +22,21 @@ static void test_sizes(void **state)
 		const char *text;
 		uint64_t bytes;
 	} good[] = {
-		{"0", 0}, {"4096", 4096}, {"1B", 1}, {"64K", 65536}, {"64k", 65536},
-		{"64M", 64u << 20}, {"64MiB", 64u << 20}, {"64MB", 64000000}, {"1GiB", 1u << 30},
-		{"1.5G", 1610612736}, {"0.5K", 512}, {"16GiB", 16ull << 30}, {"1T", 1ull << 40},
-		{"15E", 15ull << 60}, {"18446744073709551615", UINT64_MAX},
+		{"0", 0},
+		{"4096", 4096},
+		{"1B", 1},
+		{"64K", 65536},
+		{"64k", 65536},
+		{"64M", 64u << 20},
+		{"64MiB", 64u << 20},
+		{"64MB", 64000000},
+		{"1GiB", 1u << 30},
+		{"1.5G", 1610612736},
+		{"0.5K", 512},
+		{"16GiB", 16ull << 30},
+		{"1T", 1ull << 40},
+		{"15E", 15ull << 60},
+		{"18446744073709551615", UINT64_MAX},
 	};
 	static const char *const bad[] = {"", "K", "-1", "1.5", "1..5K", "1KK", "1KiBs", "16E",
 		"18446744073709551616", "0x10", "1 K", " 1", "1e3", "."};
@@ -87,10 +98,19 @@ static void test_distance(void **state)
 		const char *a, *b;
 		size_t distance;
 	} pairs[] = {
-		{"list", "list", 0}, {"lst", "list", 1}, {"lits", "list", 1}, {"lisst", "list", 1},
-		{"lict", "list", 1}, {"tsil", "list", 3}, {"flihgts", "flights", 1},
-		{"ca", "abc", 3}, {"abcd", "badc", 2}, {"", "ab", 2}, {"", "abc", 3},
-		{"status", "stats", 1}, {"kitten", "sitting", 3},
+		{"list", "list", 0},
+		{"lst", "list", 1},
+		{"lits", "list", 1},
+		{"lisst", "list", 1},
+		{"lict", "list", 1},
+		{"tsil", "list", 3},
+		{"flihgts", "flights", 1},
+		{"ca", "abc", 3},
+		{"abcd", "badc", 2},
+		{"", "ab", 2},
+		{"", "abc", 3},
+		{"status", "stats", 1},
+		{"kitten", "sitting", 3},
 	};
 	char huge[300];
 
