@@ -28,7 +28,8 @@ target_compile_options(rgm_flags INTERFACE
 	-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 	-fno-semantic-interposition
 	-ffunction-sections -fdata-sections
-	-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
+	-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=
+	-ffile-prefix-map=${PROJECT_BINARY_DIR}=build)
 target_link_options(rgm_flags INTERFACE -Wl,--as-needed -Wl,--gc-sections)
 
 if(RGM_WERROR)
