@@ -228,11 +228,15 @@ static int look_all(struct rgm_manager *manager, uint64_t after, size_t most, st
 	sessions_each(manager->sessions, after, most, look_one, looks);
 	for (size_t i = 0; i < looks->count; i++) {
 		struct looked *looked = &looks->items[i];
-		uint64_t replaced = table_replaced_ns(manager->table, looked->row.oldest_version);
-		if (looked->row.oldest_version && replaced && replaced < looks->now_ns)
-			looked->row.age_ns = looks->now_ns - replaced;
-		looked->row.kept_bytes = reclaim_kept_bytes(manager->reclaim,
-			&looked->view.sections, looked->view.holds, looked->view.hold_count);
+		uint64_t kept_ns = 0, replaced_ns = table_replaced_ns(
+					      manager->table, looked->row.oldest_version);
+		looked->row.kept_bytes =
+			reclaim_kept_bytes(manager->reclaim, &looked->view, &kept_ns);
+		/* Of a hold the version may be forgotten: it is as old as what it keeps. */
+		if (replaced_ns == 0)
+			replaced_ns = kept_ns;
+		if (replaced_ns && replaced_ns < looks->now_ns)
+			looked->row.age_ns = looks->now_ns - replaced_ns;
 	}
 	return 0;
 }

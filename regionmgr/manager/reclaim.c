@@ -16,7 +16,7 @@
 #include "regionmgr/manager/sessions.h"
 #include "regionmgr/manager/table.h"
 
-#define STEP_BLOCKS   8192u /* freed at most between two looks at who else wants the lock */
+#define STEP_BLOCKS    8192u /* freed at most between two looks at who else wants the lock */
 #define RETRY_LEAST_MS 2u
 #define RETRY_MOST_MS  64u
 #define LOOK_AROUND_MS 500u
@@ -27,6 +27,7 @@ struct retired {
 	enum retired_what what;
 	struct dimension *dimension; /* with a reference, once pushed */
 	uint64_t version;            /* not reachable from this version on */
+	uint64_t pushed_ns;          /* CLOCK_MONOTONIC */
 	uint64_t born;               /* least of the blocks */
 	size_t count;
 	struct dim_block blocks[];
@@ -38,7 +39,7 @@ struct reclaim {
 	struct cds_wfcq_tail tail;
 	atomic_uint_least64_t retired_bytes;
 
-	pthread_mutex_t lock;    /* guards the following; order: see manager.h */
+	pthread_mutex_t lock; /* guards the following; order: see manager.h */
 	struct retired *waiting;
 	struct reclaim_hold *own;
 	struct sessions_view view; /* kept for its memory */
@@ -92,6 +93,7 @@ void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t ver
 	}
 	uint64_t pages = pages_of(retired);
 	retired->version = version;
+	retired->pushed_ns = os_now_ns();
 	if (retired->dimension) {
 		dimension_get(retired->dimension);
 		atomic_fetch_add_explicit(
@@ -110,13 +112,28 @@ void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t ver
 
 /* --- Deciding --------------------------------------------------------------------------------- */
 
-static bool held(const struct sessions_view *view, const struct reclaim_hold *own,
-	uint64_t dimension, uint64_t born, uint64_t retired)
+/* Is there a hold on the dimension with born <= version < retired? They are sorted. */
+static bool held(
+	const struct sessions_view *view, uint64_t dimension, uint64_t born, uint64_t retired)
 {
-	for (size_t i = 0; i < view->hold_count; i++)
-		if (view->holds[i].dimension == dimension && view->holds[i].version >= born &&
-			view->holds[i].version < retired)
-			return true;
+	size_t low = 0, high = view->hold_count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct ipc_held *hold = &view->holds[middle];
+		if (hold->dimension < dimension ||
+			(hold->dimension == dimension && hold->version < born))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < view->hold_count && view->holds[low].dimension == dimension &&
+	       view->holds[low].version < retired;
+}
+
+/* The same of the manager's own, which are few. */
+static bool held_here(
+	const struct reclaim_hold *own, uint64_t dimension, uint64_t born, uint64_t retired)
+{
 	for (; own; own = own->next)
 		if (own->dimension == dimension && own->version >= born && own->version < retired)
 			return true;
@@ -129,7 +146,9 @@ static bool in_view(const struct sessions_view *view, const struct reclaim_hold 
 {
 	if (ipc_seen_any(&view->sections, born, batch->version))
 		return true;
-	return batch->dimension && held(view, own, batch->dimension->id, born, batch->version);
+	return batch->dimension &&
+	       (held(view, batch->dimension->id, born, batch->version) ||
+		       held_here(own, batch->dimension->id, born, batch->version));
 }
 
 static void free_block(
@@ -382,23 +401,25 @@ void reclaim_hold_remove(struct reclaim *reclaim, struct reclaim_hold *hold)
 	pthread_mutex_unlock(&reclaim->lock);
 }
 
-uint64_t reclaim_kept_bytes(struct reclaim *reclaim, const struct ipc_seen *sections,
-	const struct ipc_held *holds, size_t hold_count)
+uint64_t reclaim_kept_bytes(
+	struct reclaim *reclaim, const struct sessions_view *view, uint64_t *ret_since_ns)
 {
-	struct sessions_view view = {.sections = *sections,
-		.holds = (struct ipc_held *)holds,
-		.hold_count = hold_count};
-	uint64_t pages = 0;
+	uint64_t pages = 0, since_ns = 0;
 	pthread_mutex_lock(&reclaim->lock);
 	take_pushed(reclaim);
 	for (const struct retired *batch = reclaim->waiting; batch; batch = batch->next) {
+		uint64_t kept = 0;
 		if (batch->what == RETIRED_RING_ENTRY)
 			continue;
 		for (size_t i = 0; i < batch->count; i++)
-			if (in_view(&view, NULL, batch, batch->blocks[i].born))
-				pages += batch->blocks[i].count;
+			if (in_view(view, NULL, batch, batch->blocks[i].born))
+				kept += batch->blocks[i].count;
+		if (kept && (!since_ns || batch->pushed_ns < since_ns))
+			since_ns = batch->pushed_ns;
+		pages += kept;
 	}
 	pthread_mutex_unlock(&reclaim->lock);
+	*ret_since_ns = since_ns;
 	return pages * POOL_PAGE_BYTES;
 }
 

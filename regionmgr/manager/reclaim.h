@@ -27,7 +27,11 @@ void reclaim_destroy(struct reclaim *reclaim);
  * they are gone). */
 void reclaim_release_all(struct reclaim *reclaim);
 
-enum retired_what { RETIRED_BLOCKS, RETIRED_TABLE_PAGES, RETIRED_RING_ENTRY };
+enum retired_what {
+	RETIRED_BLOCKS,
+	RETIRED_TABLE_PAGES,
+	RETIRED_RING_ENTRY
+};
 
 struct retired;
 /* Room for `count` blocks, so that pushing cannot fail after a publish. NULL: no memory. */
@@ -51,10 +55,11 @@ struct reclaim_hold {
 void reclaim_hold_add(struct reclaim *reclaim, struct reclaim_hold *hold);
 void reclaim_hold_remove(struct reclaim *reclaim, struct reclaim_hold *hold);
 
-/* Sum of the waiting blocks that these versions (sections) and holds see; for `readers`. Both sorted
- * sets; `holds` are pairs. Takes reclaim.lock. */
-uint64_t reclaim_kept_bytes(struct reclaim *reclaim, const struct ipc_seen *sections,
-	const struct ipc_held *holds, size_t hold_count);
+/* Sum of the waiting blocks that a view sees, and CLOCK_MONOTONIC at which the first of them was
+ * retired, 0 if there is none; for `readers`. Takes reclaim.lock. */
+struct sessions_view;
+uint64_t reclaim_kept_bytes(
+	struct reclaim *reclaim, const struct sessions_view *view, uint64_t *ret_since_ns);
 /* All bytes that wait. */
 uint64_t reclaim_retired_bytes(struct reclaim *reclaim);
 

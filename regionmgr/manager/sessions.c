@@ -406,6 +406,21 @@ static int add_hold(void *context, const struct ipc_held *held)
 	return 0;
 }
 
+static int compare_holds(const void *left, const void *right)
+{
+	const struct ipc_held *a = left, *b = right;
+	if (a->dimension != b->dimension)
+		return a->dimension < b->dimension ? -1 : 1;
+	return a->version < b->version ? -1 : a->version > b->version;
+}
+
+static void sort_view(struct sessions_view *view)
+{
+	ipc_seen_sort(&view->sections);
+	if (view->hold_count > 1)
+		qsort(view->holds, view->hold_count, sizeof *view->holds, compare_holds);
+}
+
 static void tell_damage(struct session *session)
 {
 	if (session->damage_told || !__atomic_load_n(&session->damage, __ATOMIC_RELAXED))
@@ -438,7 +453,7 @@ int sessions_scan(struct sessions *sessions, struct sessions_view *view)
 		tell_damage(s);
 	}
 	pthread_mutex_unlock(&sessions->lock);
-	ipc_seen_sort(&view->sections);
+	sort_view(view);
 	return rc;
 }
 
@@ -503,7 +518,7 @@ void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 			.attached_ns = s->attached_ns,
 			.sections = (uint32_t)view.sections.count,
 			.warned = s->warned};
-		ipc_seen_sort(&view.sections);
+		sort_view(&view);
 		look.view = view;
 		each(context, &look);
 		most--;

@@ -13,7 +13,7 @@ void sessions_destroy(struct sessions *sessions);
 /* Everything in view, as one scan saw it. */
 struct sessions_view {
 	struct ipc_seen sections; /* sorted */
-	struct ipc_held *holds;
+	struct ipc_held *holds;   /* sorted by dimension, then version */
 	size_t hold_count;
 	size_t hold_capacity;
 };
@@ -43,7 +43,7 @@ struct session_look {
 	uint64_t attached_ns; /* CLOCK_MONOTONIC */
 	struct sessions_view view;
 	uint32_t sections;
-	bool warned;          /* an old section was logged */
+	bool warned; /* an old section was logged */
 };
 void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 	void (*each)(void *context, struct session_look *look), void *context);

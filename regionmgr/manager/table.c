@@ -15,9 +15,9 @@
 #include "pool/pages.h"
 #include "regionmgr/manager/reclaim.h"
 
-#define TABLE_BYTES     (256ull << 20) /* reserved; allocated as it is used */
-#define TABLE_STEP_PAGES 256u          /* allocated at once */
-#define PAGE            4096ull
+#define TABLE_BYTES      (256ull << 20) /* reserved; allocated as it is used */
+#define TABLE_STEP_PAGES 256u           /* allocated at once */
+#define PAGE             4096ull
 #define NAMES_BITS_LEAST 6u
 
 struct table {
@@ -44,6 +44,8 @@ struct table {
 	 * reclaim: relaxed is enough, publish overwrites the entry after M6 of a scan that proved
 	 * it unseen, and the flag is passed under reclaim's lock or by the same thread). */
 	atomic_bool busy[IPC_RING_ENTRIES];
+	/* Which version's entry stands there, and when it was replaced: 0 while it is current. */
+	atomic_uint_least64_t holder[IPC_RING_ENTRIES];
 	atomic_uint_least64_t replaced_ns[IPC_RING_ENTRIES];
 };
 
@@ -55,11 +57,11 @@ struct table_draft {
 	bool names_changed;
 	uint32_t leaf_count, dimension_count, names_bits;
 	uint64_t top_page, top_count, names_page, names_count;
-	size_t leaves;               /* new leaf pages */
+	size_t leaves; /* new leaf pages */
 	uint32_t *leaf_index;
 	uint64_t *leaf_page;
-	struct table_change *owned;  /* copy of the changes */
-	struct retired *pages;       /* what the version replaces */
+	struct table_change *owned; /* copy of the changes */
+	struct retired *pages;      /* what the version replaces */
 	struct retired *ring;
 };
 
@@ -110,6 +112,17 @@ static uint64_t names_pages(uint32_t bits)
 	return (sizeof(struct ipc_names) + (sizeof(uint32_t) << bits) + PAGE - 1) / PAGE;
 }
 
+/* Point the ring's entry of a version at its top. Nobody sees the version that had it before. */
+static void take_entry(struct table *table, uint64_t version, uint64_t top_page)
+{
+	struct ipc_ring_entry *ring = at_page(table, 1);
+	uint32_t place = version % IPC_RING_ENTRIES;
+	ring[place] = (struct ipc_ring_entry){version, top_page * PAGE};
+	atomic_store_explicit(&table->busy[place], true, memory_order_relaxed);
+	atomic_store_explicit(&table->replaced_ns[place], 0, memory_order_relaxed);
+	atomic_store_explicit(&table->holder[place], version, memory_order_release);
+}
+
 static void write_header(struct table *table, uint64_t version)
 {
 	struct rgm_manager *manager = table->manager;
@@ -123,10 +136,7 @@ static void write_header(struct table *table, uint64_t version)
 	header->ring_entries = IPC_RING_ENTRIES;
 	header->max_dimensions = manager->max_dimensions;
 	header->heap_offset = PAGE + IPC_RING_ENTRIES * sizeof(struct ipc_ring_entry);
-	struct ipc_ring_entry *ring = at_page(table, 1);
-	ring[version % IPC_RING_ENTRIES] =
-		(struct ipc_ring_entry){version, table->top_page * PAGE};
-	atomic_store(&table->busy[version % IPC_RING_ENTRIES], true);
+	take_entry(table, version, table->top_page);
 	store32_relaxed(&header->state, IPC_SERVING);
 	ipc_publish(header, version);
 	/* Written last: who finds it finds the rest. */
@@ -179,8 +189,8 @@ int table_create(struct rgm_manager *manager, uint64_t version, struct table **r
 	void *base;
 	rc = os_map(table->file, TABLE_BYTES, true, &base);
 	if (rc) {
-		rc = pool_fail(error, rc, "shared memory '%s' could not be mapped: %s",
-			table->name, strerror(-rc));
+		rc = pool_fail(error, rc, "shared memory '%s' could not be mapped: %s", table->name,
+			strerror(-rc));
 		goto fail;
 	}
 	table->header = base;
@@ -256,16 +266,18 @@ uint64_t table_current(const struct table *table)
 
 uint64_t table_replaced_ns(const struct table *table, uint64_t version)
 {
-	uint64_t current = table_current(table);
-	if (version == 0 || version >= current || current - version >= IPC_RING_ENTRIES)
+	uint32_t place = version % IPC_RING_ENTRIES;
+	/* Acquire: pairs with take_entry(); of an entry that is taken meanwhile it is 0. */
+	if (version == 0 ||
+		atomic_load_explicit(&table->holder[place], memory_order_acquire) != version)
 		return 0;
-	return atomic_load_explicit(
-		&table->replaced_ns[version % IPC_RING_ENTRIES], memory_order_relaxed);
+	return atomic_load_explicit(&table->replaced_ns[place], memory_order_relaxed);
 }
 
 static bool find_unseen(const struct table *table, uint64_t *ret_version)
 {
-	for (uint64_t next = table->current + 1; next <= table->current + IPC_RING_ENTRIES; next++) {
+	for (uint64_t next = table->current + 1; next <= table->current + IPC_RING_ENTRIES;
+		next++) {
 		if (!atomic_load_explicit(
 			    &table->busy[next % IPC_RING_ENTRIES], memory_order_acquire)) {
 			*ret_version = next;
@@ -331,7 +343,7 @@ void table_discard(struct table *table, struct table_draft *draft)
 static bool same_name(const struct ipc_dimension *left, const struct ipc_dimension *right)
 {
 	return (left->id == 0) == (right->id == 0) &&
-		memcmp(left->name, right->name, sizeof left->name) == 0;
+	       memcmp(left->name, right->name, sizeof left->name) == 0;
 }
 
 /* What the changes mean for the counts, and which leaves they touch (each once, in their order). */
@@ -407,7 +419,7 @@ static void draft_write_names(struct table *table, struct table_draft *draft)
 		if (entry->id == 0)
 			continue;
 		uint32_t place = (uint32_t)(ipc_name_hash(entry->name, entry->name_length) >>
-			(64 - draft->names_bits));
+					    (64 - draft->names_bits));
 		while (places[place])
 			place = (place + 1) & mask;
 		places[place] = index + 1;
@@ -484,8 +496,7 @@ static void adopt(struct table *table, struct table_draft *draft)
 	table->top_count = draft->top_count;
 	table->top_born = version;
 	if (draft->names_changed) {
-		retired_add(
-			draft->pages, table->names_page, table->names_count, table->names_born);
+		retired_add(draft->pages, table->names_page, table->names_count, table->names_born);
 		table->names_page = draft->names_page;
 		table->names_count = draft->names_count;
 		table->names_born = version;
@@ -493,8 +504,8 @@ static void adopt(struct table *table, struct table_draft *draft)
 	for (size_t i = 0; i < draft->leaves; i++) {
 		uint32_t leaf = draft->leaf_index[i];
 		if (leaf < table->leaf_count)
-			retired_add(draft->pages, table->leaf_page[leaf], 1,
-				table->leaf_born[leaf]);
+			retired_add(
+				draft->pages, table->leaf_page[leaf], 1, table->leaf_born[leaf]);
 		table->leaf_page[leaf] = draft->leaf_page[i];
 		table->leaf_born[leaf] = version;
 	}
@@ -503,19 +514,15 @@ static void adopt(struct table *table, struct table_draft *draft)
 	table->leaf_count = draft->leaf_count;
 	table->dimension_count = draft->dimension_count;
 	retired_add(draft->ring, table->current, 1, table->current);
-	atomic_store_explicit(&table->replaced_ns[table->current % IPC_RING_ENTRIES],
-		os_now_ns(), memory_order_relaxed);
+	atomic_store_explicit(&table->replaced_ns[table->current % IPC_RING_ENTRIES], os_now_ns(),
+		memory_order_relaxed);
 	table->current = version;
 }
 
 void table_publish(struct table *table, struct table_draft *draft, bool dropped)
 {
 	uint64_t version = draft->version;
-	struct ipc_ring_entry *ring = at_page(table, 1);
-	ring[version % IPC_RING_ENTRIES] =
-		(struct ipc_ring_entry){version, draft->top_page * PAGE};
-	atomic_store_explicit(
-		&table->busy[version % IPC_RING_ENTRIES], true, memory_order_relaxed);
+	take_entry(table, version, draft->top_page);
 	adopt(table, draft);
 	if (dropped)
 		store64_release(&table->header->dropped, version);

@@ -26,7 +26,8 @@ const struct ipc_table *table_header(const struct table *table);
 int table_open_reader(const struct table *table, int *ret_file);
 
 uint64_t table_current(const struct table *table);
-/* CLOCK_MONOTONIC at which a version was replaced; 0 if it is current or no longer known. */
+/* CLOCK_MONOTONIC at which a version was replaced; 0 if it is current or no longer known: of one that a
+ * section sees it always is. */
 uint64_t table_replaced_ns(const struct table *table, uint64_t version);
 
 /* The number that the next publish will have: the next one whose ring entry nobody may see. Looks for
