@@ -39,7 +39,7 @@ static int stop(void **state)
 static void require_healthy(unsigned open_files)
 {
 	REQUIRE_EQUAL(raw_status(&served).header.type, IPC_OK);
-	WAIT_UNTIL(support_open_files() == open_files);
+	WAIT_UNTIL(support_open_files() <= open_files);
 }
 
 static uint64_t counter(const char *name)
@@ -246,8 +246,6 @@ static void descriptor_limit(void **state)
 	REQUIRE_EQUAL(answer.header.sequence, 0);
 	REQUIRE(strstr(answer.error.message, "RLIMIT_NOFILE") != NULL);
 	raw_ended(fd);
-	close(fillers[--count]); /* ended() closed one; take care that none is free */
-	REQUIRE(dup(0) >= 0);
 	ipc_header_init(&request, IPC_STATUS, 2, sizeof request);
 	raw_send(healthy, &request);
 	REQUIRE_EQUAL(raw_answered(healthy, 2), 0);
@@ -710,6 +708,28 @@ static void fuzz_drain(int fd)
 	}
 }
 
+/* Each dimension has files of its own, and names come about by chance. */
+static void drop_all(void)
+{
+	static union raw_answer answer;
+	struct ipc_page page = {0};
+	struct ipc_named drop;
+	int fd = raw_client(&served);
+	ipc_header_init(&page.header, IPC_LIST, 2, sizeof page);
+	raw_send(fd, &page.header);
+	REQUIRE_EQUAL(raw_receive(fd, &answer), 0);
+	const struct ipc_dimension_row *rows = (const void *)(answer.bytes + sizeof answer.page);
+	REQUIRE(answer.page.more == 0);
+	for (uint32_t i = 0; i < answer.page.row_count; i++) {
+		name_request(&drop, IPC_DROP, "", 3 + i);
+		memcpy(drop.name, rows[i].name, sizeof drop.name);
+		raw_send(fd, &drop.header);
+		REQUIRE_EQUAL(raw_answered(fd, 3 + i), 0);
+	}
+	REQUIRE_EQUAL(raw_status(&served).dimensions, 0);
+	close(fd);
+}
+
 static void fuzz(void **state)
 {
 	static char bytes[IPC_MESSAGE_MAX_BYTES + 64] __attribute__((aligned(8)));
@@ -748,18 +768,10 @@ static void fuzz(void **state)
 	close(healthy);
 	for (size_t i = 0; i < file_count; i++)
 		close(files[i]);
-	WAIT_UNTIL(raw_status(&served).readers == 0 && raw_status(&served).loads == 0);
-	/* Each dimension has files of its own. */
-	for (char name[] = "a"; name[0] <= 'c'; name[0]++) {
-		struct ipc_named drop;
-		int client = raw_client(&served);
-		name_request(&drop, IPC_DROP, name, 2);
-		raw_send(client, &drop.header);
-		int rc = raw_answered(client, 2);
-		REQUIRE(rc == 0 || rc == RGM_ENODIM);
-		close(client);
-	}
-	(void)open_files;
+	/* What lies in a socket is worked on also when its client is gone. */
+	WAIT_UNTIL(counter("clients") == 1);
+	WAIT_UNTIL(raw_status(&served).readers == 0);
+	drop_all();
 	require_healthy(open_files);
 }
 
@@ -786,7 +798,7 @@ static void stop_under_way(void **state)
 	raw_ended(loading);
 	REQUIRE(stat(socket_path, &status) != 0 && errno == ENOENT);
 	REQUIRE_EQUAL(ipc_connect(socket_path, &unheard, &error), RGM_ENOMANAGER);
-	REQUIRE_EQUAL(support_open_files(), open_files);
+	REQUIRE(support_open_files() <= open_files);
 }
 
 int main(void)
