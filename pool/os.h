@@ -63,6 +63,11 @@ void os_unmap(const void *base, size_t bytes);
  * mapping, at the size of the first (-EOVERFLOW for a larger one), and each keeps a duplicate of its
  * descriptor, so that locks live on as a mapping makes them.
  */
+#ifdef POOL_RACE_BUILD
+/* The manager's own view of a file, for what it does by pwrite(2) otherwise: keeps no descriptor. */
+int os_race_view(int file, uint64_t bytes, char **ret_base);
+void os_race_release(char *base); /* NULL is allowed */
+#endif
 
 /* Anonymous memory that reads as zero and costs nothing where it was never touched. */
 int os_reserve(size_t bytes, void **ret_base);

@@ -7,7 +7,8 @@
  * A mapping keeps the description that it was made from, and with it its locks. All users of an
  * object share one address, so os_unmap() cannot tell whose mapping ends: it gives back the
  * duplicate that came last. That is exact where it matters: the manager maps a session's segment
- * before the reader does and unmaps it after, and locks on regions are all of one form.
+ * before the reader does and unmaps it after, and the locks of readers on a region are all alike
+ * (the manager's view of it keeps none).
  */
 #ifdef POOL_RACE_BUILD
 #define _GNU_SOURCE 1
@@ -37,6 +38,7 @@ struct object {
 	char *base;
 	size_t bytes;
 	struct user *users; /* the latest first */
+	size_t views;       /* without a descriptor */
 };
 
 /* Guards the list and everything in it; nothing else is locked under it. */
@@ -122,39 +124,73 @@ static int add(int file, const struct stat *st, size_t bytes, struct object **re
 	return 0;
 }
 
+/* The object of a descriptor, mapped at least `bytes` wide. Under the lock. */
+static int find_or_add(int file, uint64_t bytes, struct object **ret_object)
+{
+	struct object *object;
+	struct stat st;
+
+	if (fstat(file, &st) != 0)
+		return -errno;
+	object = find(&st);
+	if (object == NULL)
+		return add(file, &st, (size_t)bytes, ret_object);
+	if (bytes > object->bytes)
+		return -EOVERFLOW;
+	*ret_object = object;
+	return 0;
+}
+
 static int attach(int file, uint64_t bytes, void **ret_base)
 {
 	struct user *user = malloc(sizeof(*user));
 	struct object *object;
-	struct stat st;
-	int rc = 0;
+	int rc;
 
 	if (user == NULL)
 		return -ENOMEM;
 	user->file = fcntl(file, F_DUPFD_CLOEXEC, 0);
-	if (user->file < 0 || fstat(file, &st) != 0) {
+	if (user->file < 0) {
 		rc = -errno;
-		goto out;
+		free(user);
+		return rc;
 	}
 	pthread_mutex_lock(&lock);
-	object = find(&st);
-	if (object == NULL)
-		rc = add(file, &st, (size_t)bytes, &object);
-	else if (bytes > object->bytes)
-		rc = -EOVERFLOW;
+	rc = find_or_add(file, bytes, &object);
 	if (rc == 0) {
 		user->next = object->users;
 		object->users = user;
 		*ret_base = object->base;
 	}
 	pthread_mutex_unlock(&lock);
-out:
 	if (rc != 0) {
-		if (user->file >= 0)
-			close(user->file);
+		close(user->file);
 		free(user);
 	}
 	return rc;
+}
+
+/* Where the object of a mapping is linked. Under the lock. */
+static struct object **find_base(const void *base)
+{
+	struct object **at = &objects;
+
+	while (*at != NULL && (*at)->base != base)
+		at = &(*at)->next;
+	if (*at == NULL)
+		abort(); /* not a mapping of ours: a bug that this build exists to find */
+	return at;
+}
+
+static void end_if_unused(struct object **at)
+{
+	struct object *object = *at;
+
+	if (object->users != NULL || object->views > 0)
+		return;
+	*at = object->next;
+	munmap(object->base, object->bytes);
+	free(object);
 }
 
 int os_map_window(int file, uint64_t window_bytes, const void **ret_base)
@@ -178,28 +214,51 @@ int os_map(int file, size_t bytes, bool writable, void **ret_base)
 
 void os_unmap(const void *base, size_t bytes)
 {
-	struct object **at = &objects;
-	struct object *object;
+	struct object **at;
 	struct user *user;
 
 	(void)bytes;
 	if (base == NULL)
 		return;
 	pthread_mutex_lock(&lock);
-	while (*at != NULL && (*at)->base != base)
-		at = &(*at)->next;
-	object = *at;
-	if (object == NULL)
-		abort(); /* not a mapping of ours: a bug that this build exists to find */
-	user = object->users;
-	object->users = user->next;
+	at = find_base(base);
+	user = (*at)->users;
+	if (user == NULL)
+		abort();
+	(*at)->users = user->next;
 	close(user->file);
 	free(user);
-	if (object->users == NULL) {
-		*at = object->next;
-		munmap(object->base, object->bytes);
-		free(object);
+	end_if_unused(at);
+	pthread_mutex_unlock(&lock);
+}
+
+int os_race_view(int file, uint64_t bytes, char **ret_base)
+{
+	struct object *object;
+	int rc;
+
+	pthread_mutex_lock(&lock);
+	rc = find_or_add(file, bytes, &object);
+	if (rc == 0) {
+		object->views++;
+		*ret_base = object->base;
 	}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+void os_race_release(char *base)
+{
+	struct object **at;
+
+	if (base == NULL)
+		return;
+	pthread_mutex_lock(&lock);
+	at = find_base(base);
+	if ((*at)->views == 0)
+		abort();
+	(*at)->views--;
+	end_if_unused(at);
 	pthread_mutex_unlock(&lock);
 }
 

@@ -3,12 +3,15 @@
  * A region file: superblocks, extents, and the pages in them. Written by one manager alone.
  *
  * Promises
- *  1. A file is served only if its newest superblock says that it was closed cleanly, and every
- *     byte of it that can be checked cheaply (superblocks, allocation map) is right.
- *  2. Before the first change after an open, the file is durably marked dirty.
- *  3. Growth is allocated on the disk before anybody hears of it; a full disk changes nothing.
+ *  1. A file is served only if its superblocks prove that it was closed cleanly (format.h has the
+ *     cases), and every byte of it that can be checked cheaply (superblocks, map) is right.
+ *  2. Before the first byte is written after an open, the file is durably marked dirty.
+ *  3. Growth is allocated on the disk before anybody hears of it; a full disk changes nothing, and
+ *     never stands in the way of a clean end.
  *  4. The file never shrinks.
  *  5. pool_region_close_clean() makes content, allocation map and superblock durable, in this order.
+ *  6. A sync that failed is not tried again: nothing is written from then on, and the file stays
+ *     dirty.
  *
  * Thread-safety: allocate, extend, free and info lock inside; read and write of different pages may
  * run at the same time; open and close are exclusive.
@@ -36,7 +39,8 @@ struct pool_root {
 struct pool_region_options {
 	uint64_t id;
 	uint32_t kind;
-	uint64_t max_bytes;          /* multiple of 2 MB */
+	uint64_t max_bytes;          /* multiple of 2 MB; may differ from the file's; 0 at an open: as
+	                              * the file says */
 	const uint8_t *instance_id;  /* 16 bytes */
 	const uint8_t *incarnation;  /* 16 bytes: this run of the manager */
 };
@@ -53,7 +57,8 @@ int pool_region_create(int folder, const char *file, const struct pool_region_op
 int pool_region_open(int folder, const char *file, const struct pool_region_options *options,
 	struct pool_region **ret_region, struct rgm_error *error);
 
-/* Open read-only to check: also a dirty file, whose allocation map is then absent. */
+/* Open read-only to check: also a dirty file, whose root and allocation map are then absent.
+ * RGM_EINUSE while a manager serves it; a manager's open fails likewise while the check goes on. */
 int pool_region_open_check(
 	const char *path, struct pool_region **ret_region, struct rgm_error *error);
 
@@ -62,27 +67,30 @@ int pool_region_open_check(
 int pool_region_open_reader(struct pool_region *region, int *ret_file, struct rgm_error *error);
 
 /* As promised in 5. `root` is what the next open returns. A region unchanged since its open is only
- * closed. Frees the region in any case. */
+ * closed. Frees the region in any case; after a failure the file is dirty, or as it was. */
 int pool_region_close_clean(
 	struct pool_region *region, const struct pool_root *root, struct rgm_error *error);
 /* Close as it is: dirty if it was changed. NULL is allowed. */
 void pool_region_close(struct pool_region *region);
 
-/* Promise 2; cheap after the first time. Call before the first write to the file. */
+/* Promise 2; cheap after the first time. pool_region_write() does it, too: call it where a failure
+ * would come too late. */
 int pool_region_mark_dirty(struct pool_region *region, struct rgm_error *error);
 
 /* A run of exactly `count` pages, growing the file if no free run fits. RGM_ELIMIT at max_bytes,
  * -ENOSPC. */
 int pool_region_allocate(struct pool_region *region, uint64_t count, uint64_t *ret_page,
 	struct rgm_error *error);
-/* A run of between `least` and `most` pages: what is free if that is at least `least`, else grow. */
+/* A run of between `least` and `most` pages: what is free if that is at least `least`, else grow, by
+ * less than `most` where that is all there is. */
 int pool_region_allocate_upto(struct pool_region *region, uint64_t least, uint64_t most,
 	uint64_t *ret_page, uint64_t *ret_count, struct rgm_error *error);
 /* Lengthen a run in place to `count` pages, growing the file if the run ends at its end. -ENOSPC
  * without a sentence when the pages behind it are used. */
 int pool_region_extend(struct pool_region *region, uint64_t page, uint64_t old_count,
 	uint64_t count, struct rgm_error *error);
-/* Free any part of allocated runs, at once: for what nobody can see. */
+/* Free any part of allocated runs, at once: for what nobody can see. What is not allocated is not
+ * freed: a bug of the caller, which debug builds stop at. */
 void pool_region_free(struct pool_region *region, uint64_t page, uint64_t count);
 
 /* Whole transfers at a byte offset inside allocated pages. */
@@ -98,10 +106,13 @@ struct pool_region_info {
 	uint64_t bytes;              /* size of the file: what is published */
 	uint64_t max_bytes;
 	uint64_t pages;              /* in extents; header pages are not counted */
-	uint64_t used_pages;
+	uint64_t used_pages;         /* handed out; used + own + free == pages (dirty checks: all 0) */
+	uint64_t own_pages;          /* of the allocation map */
 	uint64_t free_pages;
 	uint64_t free_runs;
 	uint64_t largest_free_pages;
+	uint32_t damaged_slots;      /* superblocks passed over at the open (and since repaired, if the
+	                              * region is served) */
 	struct pool_root root;       /* as of the open */
 };
 void pool_region_info(struct pool_region *region, struct pool_region_info *ret_info);
