@@ -116,6 +116,43 @@ static void create_fails(void **state)
 	fixture_close(&fixture);
 }
 
+/* What a clean close leaves is what the next open finds, and what a check of the file finds. */
+static void closed_and_opened_again(void **state)
+{
+	static const char bytes[10000] = "bytes";
+	static const struct dim_blocks none;
+	struct pool_region_options options = fixture_options(64u << 20);
+	struct rgm_check_report report;
+	struct pool_region_info info;
+	struct fixture fixture;
+	struct rgm_error error;
+	char path[80];
+
+	(void)state;
+	fixture_open(&fixture, 64u << 20);
+	for (unsigned i = 0; i < 10; i++)
+		fixture_put(&fixture, (char[]){(char)('a' + i % 4), '\0'}, bytes, 1000 * i);
+	fixture_reclaim(&fixture, 0);
+	must(pool_region_close_clean(fixture.region, &fixture.root, &error), &error);
+
+	snprintf(path, sizeof(path), "%s/region", fixture.folder_path);
+	must(pool_region_open_check(path, &fixture.region, &error), &error);
+	pool_region_info(fixture.region, &info);
+	must(dim_check(fixture.region, &info.root, &none, NULL, NULL, &report, &error), &error);
+	if (report.problems != 0)
+		fail_msg("%s", report.first_problem);
+	assert_int_equal(report.layers, 4);
+	pool_region_close(fixture.region);
+
+	must(pool_region_open(fixture.folder, "region", &options, &fixture.region, &error), &error);
+	pool_region_info(fixture.region, &info);
+	assert_memory_equal(&info.root, &fixture.root, sizeof(info.root));
+	fixture_verify(&fixture);
+	fixture_put(&fixture, "more", bytes, sizeof(bytes));
+	fixture_verify(&fixture);
+	fixture_close(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +160,7 @@ int main(void)
 		cmocka_unit_test(lists_of_blocks),
 		cmocka_unit_test(created_empty),
 		cmocka_unit_test(create_fails),
+		cmocka_unit_test(closed_and_opened_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
