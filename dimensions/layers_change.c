@@ -166,7 +166,7 @@ int layers_change_begin(struct pool_region *region, uint64_t expected_bytes, boo
 
 int layers_change_remove(struct layers_change *change, const char *name, struct rgm_error *error)
 {
-	struct layers_op *op;
+	struct layers_op *op = NULL;
 	int rc = layers_change_prepare(change, error);
 
 	if (rc == 0)
