@@ -57,26 +57,39 @@ void cli_close(struct cli *cli)
 	settings_free(&cli->settings);
 }
 
-static void offer_dimensions(struct cli *cli, struct nearest *nearest)
+/* Why there is no dimension of this name for us: it is refused, or another one is near. */
+static void explain_missing(struct cli *cli, const char *name, struct rgm_error *error)
 {
 	struct rgm_dimension_row *rows = NULL;
 	struct rgm_control *control = NULL;
+	struct nearest nearest;
 	size_t count = 0;
 
+	nearest_begin(&nearest, name);
 	/* a connection of its own: the one that failed may be in the middle of a load */
 	if (cli_control_open(cli, &control, NULL) != 0)
 		return;
-	if (rgm_control_list(control, &rows, &count, NULL) == 0) {
-		for (size_t i = 0; i < count; i++)
-			nearest_offer(nearest, rows[i].name);
-		free(rows);
+	if (rgm_control_list(control, &rows, &count, NULL) != 0)
+		count = 0;
+	cli_hint(error, "'regionctl list' shows what there is");
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(rows[i].name, name) != 0) {
+			nearest_offer(&nearest, rows[i].name);
+		} else if (rows[i].reason[0] != '\0') {
+			pool_fail(
+				error, RGM_EDIRTY, "'%s' is not served: %s", name, rows[i].reason);
+			cli_hint(error, "regionctl doctor");
+			break;
+		}
 	}
+	if (error->code == RGM_ENODIM && nearest_found(&nearest))
+		cli_hint(error, "did you mean '%s'?", nearest.best);
+	free(rows);
 	rgm_control_close(control);
 }
 
 int cli_explain(struct cli *cli, const char *name, struct rgm_error *error)
 {
-	struct nearest nearest;
 	char command[256];
 
 	if (error == NULL)
@@ -89,13 +102,7 @@ int cli_explain(struct cli *cli, const char *name, struct rgm_error *error)
 		cli_start_command(cli, command, sizeof command);
 		cli_hint(error, "start one: %s", command);
 	}
-	if (error->code == RGM_ENODIM && name != NULL && error->hint[0] == '\0') {
-		nearest_begin(&nearest, name);
-		offer_dimensions(cli, &nearest);
-		if (nearest_found(&nearest))
-			cli_hint(error, "did you mean '%s'?", nearest.best);
-		else
-			cli_hint(error, "'regionctl list' shows what there is");
-	}
+	if (error->code == RGM_ENODIM && name != NULL && error->hint[0] == '\0')
+		explain_missing(cli, name, error);
 	return error->code;
 }

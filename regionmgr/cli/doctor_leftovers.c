@@ -141,9 +141,9 @@ void doctor_leftovers(struct doctor *doctor)
 		(void)snprintf(remedy, sizeof remedy, "rm /dev/shm/regionmgr.%s.*",
 			leftovers.instances[i].id);
 		doctor_find(doctor, "leftovers", FINDING_WARN, remedy,
-			"%zu shared memory objects of a manager that is gone, which nobody here "
-			"maps",
-			leftovers.instances[i].objects);
+			"a manager that is gone left %zu %s in /dev/shm, which nobody here maps",
+			leftovers.instances[i].objects,
+			leftovers.instances[i].objects == 1 ? "object" : "objects");
 	}
 	if (found == 0)
 		doctor_find(doctor, "leftovers", FINDING_OK, NULL,

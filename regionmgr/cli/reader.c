@@ -17,10 +17,8 @@ static int map_all(struct cli *cli, struct reader *reader, const char *const *na
 	for (size_t i = 0; i < count; i++) {
 		int rc = rgm_map(reader->session, names[i], error);
 
-		if (rc != 0) {
-			cli_explain(cli, names[i], error);
-			return rc;
-		}
+		if (rc != 0)
+			return error != NULL ? cli_explain(cli, names[i], error) : rc;
 	}
 	return 0;
 }
@@ -76,8 +74,7 @@ static int hold_names(struct cli *cli, struct reader *reader, const char *const 
 		if (rc != RGM_EAGAIN)
 			break;
 	}
-	cli_explain(cli, names[at], error);
-	return rc;
+	return error != NULL ? cli_explain(cli, names[at], error) : rc;
 }
 
 int reader_open(struct cli *cli, const char *const *names, size_t count, struct reader *ret_reader,

