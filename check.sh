@@ -80,7 +80,8 @@ shm_before=$(shm_names)
 summary=$gate/summary.txt
 : > "$summary"
 status=0
-"${runner[@]}" ctest --test-dir "$gate" -j "$jobs" --output-on-failure --no-tests=error \
+# Twice as many at once as there are processors: half of a test is waiting for programs and disks.
+"${runner[@]}" ctest --test-dir "$gate" -j $((jobs * 2)) --output-on-failure --no-tests=error \
 	"${select[@]}" "$@" 2>&1 | tee "$gate/ctest.log" | {
 	ended=
 	while IFS= read -r line; do

@@ -111,6 +111,8 @@ foreach(script IN LISTS scripts)
 	endif()
 	if(interpreter)
 		rgm_register(${name} ${script} ${interpreter} ${script})
+		# Begun first, being the longest: they wait for programs.
+		set_tests_properties(${RGM_TEST_PREFIX}${name} PROPERTIES COST 10)
 	endif()
 endforeach()
 
