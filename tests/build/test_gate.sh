@@ -27,7 +27,11 @@ fake sudo '[ "${SUDO:-0}" = 0 ] || exit 1
 [ "$1" != -n ] || shift
 exec "$@"'
 fake cmake 'true'
-fake ctest 'folder=$2
+# Names in /dev/shm: one that was there before, and with $LEFT one that the tests left.
+fake find 'echo /dev/shm/regionmgr.0.table
+[ ! -e "$CALLS.left" ] || echo /dev/shm/regionmgr.1.table'
+fake ctest '[ -z "$LEFT" ] || touch "$CALLS.left"
+folder=$2
 mkdir -p "$folder/Testing/Temporary"
 cp "$LOG" "$folder/Testing/Temporary/LastTest.log"
 echo "1/2 Test #1: test_a ............   Passed    0.01 sec"
@@ -46,6 +50,7 @@ run()
 	local code=$1 words=$2
 	shift 2
 	: > "$CALLS"
+	rm -f "$CALLS.left"
 	expect "$code" "$words" env "PATH=$fakes:$PATH" CI= "$@" < /dev/null
 }
 called() { grep -q "^$1" "$CALLS" || fail "$1 was not called"; }
@@ -124,3 +129,9 @@ run 1 'not in tests/allowed-skips.txt: test_b: test_b' 'B=***Skipped' CI=true ./
 printf '1/2 Testing: test_a\n2/2 Testing: test_b\nSKIP test_b: no root\n' > "$LOG"
 run 0 'test_b: test_b: no root' 'B=***Skipped' ./check.sh quick
 ! grep -q 'no reason' "$tmp/out" || fail "a reason was overlooked"
+
+# So are names left behind in /dev/shm.
+: > "$LOG"
+run 0 'Total' CI=true ./check.sh quick
+run 1 'left behind: /dev/shm/regionmgr.1.table' CI=true LEFT=yes ./check.sh quick
+run 0 'Total' LEFT=yes ./check.sh quick
