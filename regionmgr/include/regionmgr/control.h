@@ -6,7 +6,8 @@
  * who may attach.
  *
  * Thread-safety: a struct rgm_control is used by one thread at a time; open several for several.
- * A call that fails leaves everything as it was.
+ * A call that fails leaves everything as it was. After -ETIMEDOUT, #RGM_EPROTOCOL and #RGM_EGONE the
+ * connection has ended: open another.
  */
 #ifndef REGIONMGR_CONTROL_H
 #define REGIONMGR_CONTROL_H
@@ -196,6 +197,14 @@ RGM_API int rgm_control_check(struct rgm_control *control, const char *name, rgm
 /**
  * A change of one layers dimension, published as one version by rgm_load_commit(): layers put and
  * removed by name or, with RGM_LOAD_REPLACE, the whole content replaced.
+ *
+ * Parts are sent ahead of the manager's work, so that thousands of small layers do not wait for as many
+ * answers. What is wrong with a call itself (#RGM_ENAME, -EINVAL) is told at once and leaves the load as
+ * it was. Any other failure ends it: nothing of it will be published, that call or a later one returns
+ * the failure with a sentence that names the layer, and so do all that follow; commit or abort frees it.
+ *
+ * The manager ends a load from which it hears nothing for 60 s. Who waits longer for the next bytes
+ * (of a slow pipe, say) streams, and sends a sign of life by an rgm_load_stream_append() of 0 bytes.
  */
 struct rgm_load;
 
@@ -223,8 +232,9 @@ struct rgm_layer_options {
 	uint64_t time_ns;       /**< default: the file's modification time, else now */
 	const char *media_type; /**< default: none */
 };
-/** Put the whole of a regular file (read by the manager through this descriptor, which stays open
- * here). #RGM_ECHANGED if its size or times change meanwhile. */
+/** Put the whole of a regular file. The manager reads it through this descriptor, which may be closed
+ * here as soon as the call returned; the file has to stay as it is until the commit: #RGM_ECHANGED if
+ * its size or times change. */
 RGM_API int rgm_load_file(struct rgm_load *load, const char *layer, int file,
 	const struct rgm_layer_options *options, struct rgm_error *error);
 /** Put bytes from memory. */
@@ -246,10 +256,14 @@ struct rgm_load_report {
 	uint64_t layers_removed;
 	uint64_t bytes;
 };
-/** Publish. Frees the load, also on failure, when nothing has changed. ret_report may be NULL. */
+/** Publish: when this returns 0, every rgm_pin() that begins afterwards sees the new version. Frees the
+ * load, also on failure, when nothing has changed; only where the manager did not answer in time or
+ * died meanwhile (-ETIMEDOUT, #RGM_EGONE) that is not known, and the sentence says so. ret_report may be
+ * NULL. */
 RGM_API int rgm_load_commit(
 	struct rgm_load *load, struct rgm_load_report *ret_report, struct rgm_error *error);
-/** Forget the load; all its space is free again. NULL is allowed. */
+/** Forget the load; all its space is free again. NULL is allowed. Takes no longer than the timeout: a
+ * manager that has not answered by then hears of it by the end of the connection. */
 RGM_API void rgm_load_abort(struct rgm_load *load);
 
 #ifdef __cplusplus
