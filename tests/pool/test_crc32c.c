@@ -14,7 +14,7 @@
 #include "tests/pool/seed.h"
 
 #define LENGTH_MAX 4200u
-#define SHIFTS	   16u
+#define SHIFTS     16u
 
 static uint64_t random_state;
 
