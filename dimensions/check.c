@@ -13,6 +13,8 @@
 
 #include "pool/error.h"
 
+const struct dim_blocks dim_unknown;
+
 void dim_report_problem(struct rgm_check_report *report, const char *format, ...)
 {
 	va_list arguments;
@@ -114,8 +116,6 @@ static int check_pages(struct pool_region *region, const struct dim_kind *kind,
 	struct pool_region_info info;
 	int rc = kind->reach(region, root, &owned, error);
 
-	for (size_t i = 0; rc == 0 && i < owned.count; i++)
-		report->pages_used += owned.items[i].count;
 	for (size_t i = 0; rc == 0 && known && i < known->count; i++) {
 		rc = dim_blocks_add(
 			&owned, known->items[i].page, known->items[i].count, known->items[i].born);
@@ -132,7 +132,7 @@ static int check_pages(struct pool_region *region, const struct dim_kind *kind,
 	if (info.dirty && used.count == 0)
 		goto out; /* found dirty: there is no map */
 	report_difference(&owned, &used, "reached, but free in the allocation map", report);
-	if (known)
+	if (known != &dim_unknown)
 		report_difference(
 			&used, &owned, "used in the allocation map, but not reached", report);
 out:

@@ -56,8 +56,8 @@ struct dim_kind {
 	int (*reach)(struct pool_region *region, const struct pool_root *root,
 		struct dim_blocks *blocks, struct rgm_error *error);
 
-	/* Verify every checksum, content included. Problems are counted and the first is named in
-	 * *report; only what prevents going on is an error. */
+	/* Verify every checksum, content included; *report is zero at the start. Problems are counted
+	 * and the first is named in it; only what prevents going on is an error. */
 	int (*check)(struct pool_region *region, const struct pool_root *root,
 		rgm_progress progress, void *context, struct rgm_check_report *report,
 		struct rgm_error *error);
@@ -71,11 +71,13 @@ const struct dim_kind *dim_kind_at(size_t index);
 
 /*
  * The whole check of a region at a root: kind->check, and the allocation map against what is
- * reachable: each reachable page is used, and reached once; each used page is reachable or in
- * `known`. With `known` NULL the latter is not asked: for a region with loads under way, whose pages
- * nobody can reach yet. A file found dirty has no allocation map: there only the former is proven.
+ * reachable: each reachable page is used, and reached once; each used page is reachable or in `known`
+ * (NULL: nothing else is known). With `known` being &dim_unknown the latter is not asked: for a region
+ * that is served, with loads under way whose pages nobody can reach yet. A file found dirty has no
+ * allocation map: there nothing is compared with it.
  * Returns 0 with report->problems counted; the caller judges.
  */
+extern const struct dim_blocks dim_unknown;
 int dim_check(struct pool_region *region, const struct pool_root *root,
 	const struct dim_blocks *known, rgm_progress progress, void *context,
 	struct rgm_check_report *report, struct rgm_error *error);

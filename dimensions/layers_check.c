@@ -81,6 +81,7 @@ static int check_entry(void *context, const struct layers_leaf *leaf,
 	int rc = read_content(check, entry, &why, &told, error);
 
 	check->report->layers++;
+	check->report->pages_used += layers_pages(entry->size);
 	if (rc != 0)
 		return rc;
 	if (why)
@@ -99,8 +100,8 @@ static int check_block(
 	struct check *check = context;
 
 	(void)page;
-	(void)count;
 	(void)born;
+	check->report->pages_used += count;
 	/* Directories of empty layers can be cancelled too. */
 	return tell_progress(check, error);
 }

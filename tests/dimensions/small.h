@@ -52,11 +52,10 @@ static inline void write_pages(uint64_t page, const void *pages, uint64_t count)
 
 static inline struct rgm_check_report check(void)
 {
-	static const struct dim_blocks none;
 	struct rgm_check_report report;
 	struct rgm_error error;
 
-	must(dim_check(fixture.region, &fixture.root, &none, NULL, NULL, &report, &error), &error);
+	must(dim_check(fixture.region, &fixture.root, NULL, NULL, NULL, &report, &error), &error);
 	return report;
 }
 

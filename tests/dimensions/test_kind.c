@@ -120,7 +120,6 @@ static void create_fails(void **state)
 static void closed_and_opened_again(void **state)
 {
 	static const char bytes[10000] = "bytes";
-	static const struct dim_blocks none;
 	struct pool_region_options options = fixture_options(64u << 20);
 	struct rgm_check_report report;
 	struct pool_region_info info;
@@ -138,7 +137,7 @@ static void closed_and_opened_again(void **state)
 	snprintf(path, sizeof(path), "%s/region", fixture.folder_path);
 	must(pool_region_open_check(path, &fixture.region, &error), &error);
 	pool_region_info(fixture.region, &info);
-	must(dim_check(fixture.region, &info.root, &none, NULL, NULL, &report, &error), &error);
+	must(dim_check(fixture.region, &info.root, NULL, NULL, NULL, &report, &error), &error);
 	if (report.problems != 0)
 		fail_msg("%s", report.first_problem);
 	assert_int_equal(report.layers, 4);
