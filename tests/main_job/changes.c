@@ -74,7 +74,7 @@ static bool read_all(struct editor *editor, int file, size_t bytes)
 	return editor->buffer != NULL;
 }
 
-/* As a file, from memory or in pieces, whatever the dice say. */
+/* As a file, from memory or in pieces: what the dice say. */
 static bool put(struct editor *editor, const char *layer, uint32_t content)
 {
 	const struct truth *truth = truth_of(editor);
@@ -82,7 +82,8 @@ static bool put(struct editor *editor, const char *layer, uint32_t content)
 	struct rgm_layer_options options = {.size = sizeof(options),
 		.time_ns = from->time_ns,
 		.media_type = verify_media_type(content)};
-	uint32_t way = from->size > FROM_MEMORY_MAX ? 0 : random_below(&editor->random, 4);
+	bool as_file = editor->files_only || from->size > FROM_MEMORY_MAX;
+	uint32_t way = as_file ? 0 : random_below(&editor->random, 4);
 	struct rgm_error error = {0};
 	int file = sources_open(truth, content);
 	int rc;

@@ -27,6 +27,7 @@ struct editor {
 	struct changes *changes;
 	struct channel channel;
 	uint64_t random;
+	bool files_only;                     /* put contents as files alone, else in any way */
 	unsigned char *buffer; /* a content, when it is put from memory */
 	size_t buffer_bytes;
 };

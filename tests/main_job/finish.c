@@ -64,13 +64,18 @@ bool finish_blocks(struct job *job, const struct instance *instance, struct figu
 		if (strcmp(rows[i].name, "libs") == 0)
 			figures->libs_from_bytes = rows[i].bytes;
 	}
+	good = figures->blocks_bytes * 10 <= figures->loaded_bytes * 11 + slack * count * 10;
+	for (size_t i = 0; !good && i < count; i++)
+		job_fail(job,
+			"'%s': %llu bytes of content, %llu live pages, %llu free ones, take %llu "
+		        "bytes of "
+			"blocks on the disk, more than 1.1x in all dimensions together",
+			rows[i].name, (unsigned long long)rows[i].bytes,
+			(unsigned long long)rows[i].live_pages,
+			(unsigned long long)rows[i].free_pages,
+			(unsigned long long)rows[i].block_bytes);
 	free(rows);
-	if (figures->blocks_bytes * 10 <= figures->loaded_bytes * 11 + slack * count * 10)
-		return true;
-	job_fail(job, "%llu bytes of content take %llu bytes of blocks on the disk",
-		(unsigned long long)figures->loaded_bytes,
-		(unsigned long long)figures->blocks_bytes);
-	return false;
+	return good;
 }
 
 /* Is everything retired free again, and nothing else allocated? Tells the worst if `tell`. */

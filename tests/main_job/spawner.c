@@ -10,13 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "worker.h"
 
-#define LOOK_MS 200 /* between two looks for workers that ended by themselves */
+#define LOOK_MS     200 /* between two looks for workers that ended by themselves */
+#define WORKER_NICE 10
 
 enum order {
 	ORDER_START,
@@ -73,6 +75,8 @@ static void become_worker(struct nursery *nursery, uint32_t index)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "main_job_worker");
+	/* a hundred busy threads on a few processors: let those who write be heard among them */
+	setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + WORKER_NICE);
 	bus_job = nursery->job;
 	sigaction(SIGBUS, &action, NULL);
 	worker_run(nursery->job, index, nursery->generation[index]);

@@ -335,6 +335,7 @@ bool writers_load(struct writers *writers)
 	struct editor editor;
 	bool good = editor_open(&editor, &writers->changes, writers->changes.job->seed);
 
+	editor.files_only = true;
 	for (uint32_t i = 0; good && i < BASE_FAMILIES; i++)
 		good = load_early(writers, &editor, i);
 	editor_close(&editor);
@@ -370,6 +371,7 @@ bool writers_cycle(struct writers *writers, bool (*wait_reclaimed)(void *context
 	uint32_t extra;
 	bool good = editor_open(&editor, &writers->changes, writers->changes.job->seed);
 
+	editor.files_only = true;
 	good = good && load_extra(writers, &editor, &extra) && change_drop(&editor, extra);
 	for (uint32_t shift = 0; good && shift < 2; shift++)
 		for (uint32_t i = 0; good && i < BASE_FAMILIES; i++)

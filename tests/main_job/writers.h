@@ -29,7 +29,7 @@ struct writers {
 
 #define GROWTH_STEPS 8u
 
-/* The first load: every base dimension with its early layers. */
+/* The first load: every base dimension with its early layers, each put as a file. */
 bool writers_load(struct writers *writers);
 /* Start both writers; the growth is spread over duration_ns. */
 bool writers_start(struct writers *writers);
@@ -39,6 +39,7 @@ void writers_stop(struct writers *writers);
 /*
  * The quiet cycle: load another dimension and drop it, replace every base dimension by what its
  * names begin with, then by the same contents under other names, each time waiting until reclaimed.
+ * Contents are put as files.
  */
 bool writers_cycle(struct writers *writers, bool (*wait_reclaimed)(void *context), void *context);
 
