@@ -30,9 +30,41 @@ static struct rgm_control *open_control(uint32_t timeout_ms)
 	return opened;
 }
 
+/* Processes of their own, forked before this one has threads; each waits for its part. */
+static struct child stopped_child, stranger_child, guest_child;
+
+static void say_text(struct child *other, const char *text)
+{
+	for (; *text != '\0'; text++)
+		child_say(other, *text);
+	child_say(other, '\n');
+}
+
+/* False if the other side ended before. */
+static bool hear_text(struct child *other, char *ret_text, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		ret_text[i] = child_hear(other);
+		if (ret_text[i] == '\0')
+			return false;
+		if (ret_text[i] == '\n') {
+			ret_text[i] = '\0';
+			return true;
+		}
+	}
+	return false;
+}
+
+static void manage(struct child *parent, void *context);
+static void stranger(struct child *parent, void *context);
+static void guest(struct child *parent, void *context);
+
 static int start(void **state)
 {
 	(void)state;
+	stopped_child = child_start(manage, NULL);
+	stranger_child = child_start(stranger, NULL);
+	guest_child = child_start(guest, NULL);
 	served_start(&served, &(struct rgm_manager_options){.max_loads = 3});
 	control = open_control(SUPPORT_LIMIT_MS);
 	return 0;
@@ -663,18 +695,22 @@ static void readers_and_stats(void **state)
 
 static void manage(struct child *parent, void *context)
 {
-	struct served *own = context;
+	char folder[64];
+	struct rgm_manager *manager;
 	struct rgm_manager_options options = {
-		.size = sizeof options, .instance = "stopped", .dir = own->folder};
-	must(rgm_manager_open(&options, &own->manager, &error), &error);
+		.size = sizeof options, .instance = "stopped", .dir = folder};
+	(void)context;
+	if (!hear_text(parent, folder, sizeof folder))
+		return;
+	must(rgm_manager_open(&options, &manager, &error), &error);
 	child_say(parent, 'o');
 	child_expect(parent, 'c');
-	must(rgm_manager_close(own->manager, &error), &error);
+	must(rgm_manager_close(manager, &error), &error);
 }
 
 static void stopped_manager(void **state)
 {
-	struct served own = {.folder = "/tmp/rgm-test-stopped-XXXXXX"};
+	char folder[] = "/tmp/rgm-test-stopped-XXXXXX";
 	char path[128], expected[256];
 	struct rgm_control *stopped;
 	struct rgm_control_options options = {
@@ -683,10 +719,10 @@ static void stopped_manager(void **state)
 	struct rgm_load *load;
 	struct rgm_load_options creates = {.size = sizeof creates, .flags = RGM_LOAD_CREATE};
 	(void)state;
-	REQUIRE(mkdtemp(own.folder) != NULL);
-	struct child child = child_start(manage, &own);
-	child_expect(&child, 'o');
-	must(rgm_control_socket_path("stopped", own.folder, path, sizeof path, &error), &error);
+	REQUIRE(mkdtemp(folder) != NULL);
+	say_text(&stopped_child, folder);
+	child_expect(&stopped_child, 'o');
+	must(rgm_control_socket_path("stopped", folder, path, sizeof path, &error), &error);
 	options.timeout_ms = SUPPORT_LIMIT_MS;
 	struct rgm_control *loading;
 	must(rgm_control_open("stopped", &options, &loading, &error), &error);
@@ -694,24 +730,21 @@ static void stopped_manager(void **state)
 	rgm_load_abort(load);
 	rgm_control_close(loading);
 	options.timeout_ms = 50;
-	/* Each of these is about a manager that was there and answers no more. */
-	int rc = rgm_control_open("stopped", &options, &stopped, &error);
-	child_signal(&child, SIGSTOP);
-	child_wait_stopped(&child);
-	if (rc == 0) { /* on a machine under load 50 ms may be too short */
-		REQUIRE_ERROR(rgm_control_status(stopped, &told, &error), -ETIMEDOUT, &error);
-		snprintf(expected, sizeof expected,
-			"the manager (pid %d) at '%s' did not answer within 50 ms", (int)child.pid,
-			path);
-		REQUIRE(strcmp(error.message, expected) == 0);
-		REQUIRE_ERROR(rgm_control_status(stopped, &told, &error), RGM_EGONE, &error);
-		rgm_control_close(stopped);
-	}
+	WAIT_UNTIL(rgm_control_open("stopped", &options, &stopped, &error) == 0);
+	child_signal(&stopped_child, SIGSTOP);
+	child_wait_stopped(&stopped_child);
+	REQUIRE_ERROR(rgm_control_status(stopped, &told, &error), -ETIMEDOUT, &error);
+	snprintf(expected, sizeof expected,
+		"the manager (pid %d) at '%s' did not answer within 50 ms", (int)stopped_child.pid,
+		path);
+	REQUIRE(strcmp(error.message, expected) == 0);
+	REQUIRE_ERROR(rgm_control_status(stopped, &told, &error), RGM_EGONE, &error);
+	rgm_control_close(stopped);
 	REQUIRE_ERROR(rgm_control_open("stopped", &options, &stopped, &error), -ETIMEDOUT, &error);
-	child_signal(&child, SIGCONT);
-	child_say(&child, 'c');
-	child_join(&child);
-	REQUIRE(nftw(own.folder, served_remove, 8, FTW_DEPTH | FTW_PHYS) == 0);
+	child_signal(&stopped_child, SIGCONT);
+	child_say(&stopped_child, 'c');
+	child_join(&stopped_child);
+	REQUIRE(nftw(folder, served_remove, 8, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 /* --- other users ------------------------------------------------------------------------------ */
@@ -727,9 +760,12 @@ static void become_other(void)
 
 static void stranger(struct child *parent, void *context)
 {
-	struct rgm_control_options options = {.size = sizeof options, .socket = context};
+	char path[128];
+	struct rgm_control_options options = {.size = sizeof options, .socket = path};
 	struct rgm_control *none;
-	(void)parent;
+	(void)context;
+	if (!hear_text(parent, path, sizeof path))
+		return;
 	become_other();
 	REQUIRE_ERROR(rgm_control_open("test", &options, &none, &error), RGM_EREFUSED, &error);
 }
@@ -737,13 +773,16 @@ static void stranger(struct child *parent, void *context)
 /* Somebody on the access list looks, and finds what is for everybody or for him. */
 static void guest(struct child *parent, void *context)
 {
-	struct rgm_control_options options = {.size = sizeof options, .socket = context};
+	char path[128];
+	struct rgm_control_options options = {.size = sizeof options, .socket = path};
 	struct rgm_control *looking;
 	struct rgm_dimension_row *rows, row;
 	struct rgm_status told;
 	struct rgm_load *load;
 	size_t count;
-	(void)parent;
+	(void)context;
+	if (!hear_text(parent, path, sizeof path))
+		return;
 	become_other();
 	must(rgm_control_open("test", &options, &looking, &error), &error);
 	must(rgm_control_status(looking, &told, &error), &error);
@@ -782,9 +821,8 @@ static void other_users(void **state)
 		return;
 	}
 	REQUIRE(chmod(served.folder, 0711) == 0);
-	struct child child =
-		child_start(stranger, (void *)(uintptr_t)rgm_manager_socket(served.manager));
-	child_join(&child);
+	say_text(&stranger_child, rgm_manager_socket(served.manager));
+	child_join(&stranger_child);
 	REQUIRE(chmod(served.folder, 0700) == 0);
 
 	served_start(&open_house, &options);
@@ -796,8 +834,8 @@ static void other_users(void **state)
 		snprintf(name, sizeof name, "open%d", i);
 		must(rgm_manager_create(open_house.manager, name, NULL, &error), &error);
 	}
-	child = child_start(guest, (void *)(uintptr_t)rgm_manager_socket(open_house.manager));
-	child_join(&child);
+	say_text(&guest_child, rgm_manager_socket(open_house.manager));
+	child_join(&guest_child);
 	served_stop(&open_house);
 }
 
