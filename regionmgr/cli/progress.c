@@ -40,12 +40,15 @@ static void compose(struct progress *progress, char line[LINE_BYTES])
 		(void)snprintf(line, LINE_BYTES, "%s  %s  %s/s", progress->what, have, rate);
 		return;
 	}
+	if (done >= total) {
+		/* everything has been handed over; its writing and the commit go on */
+		(void)snprintf(line, LINE_BYTES, "%s  100%%  %s, finishing", progress->what, have);
+		return;
+	}
 	if (done > 0)
-		text_duration(
-			left, done >= total ? 0 : (uint64_t)((double)(total - done) / speed * 1e9));
+		text_duration(left, (uint64_t)((double)(total - done) / speed * 1e9));
 	(void)snprintf(line, LINE_BYTES, "%s  %3.0f%%  %s of %s  %s/s  %s left", progress->what,
-		done >= total ? 100.0 : 100.0 * (double)done / (double)total, have, all, rate,
-		left);
+		100.0 * (double)done / (double)total, have, all, rate, left);
 }
 
 /* Draw over what was drawn before; returns the width. */
