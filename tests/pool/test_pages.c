@@ -13,16 +13,8 @@
 
 #include "pool/bitmap.h"
 #include "pool/pages.h"
+#include "tests/pool/sanitizers.h"
 #include "tests/pool/seed.h"
-
-/* A sanitizer keeps memory of its own for each byte touched. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SHADOW_MEMORY
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SHADOW_MEMORY
-#endif
-#endif
 
 #define MODEL_MAX 3000u
 #define STEPS     6000

@@ -10,9 +10,16 @@
 #include <byteswap.h>
 #include <stdbool.h>
 
+#include "tests/pool/sanitizers.h"
 #include "tests/pool/seed.h"
 
 #define SLOTS 2u
+/* Every bit; with a sanitizer, which finds nothing more in the others, each of the eight in turn. */
+#ifdef SHADOW_MEMORY
+#define BIT_STEP 17
+#else
+#define BIT_STEP 1
+#endif
 
 /* Superblocks as they stand in the file. */
 struct header {
@@ -99,15 +106,30 @@ static void make_dirty(const char *file)
 	pool_region_close(region);
 }
 
-/* Served, and what is served is right. */
-static void served_right(const char *file, const struct pool_root *root, uint32_t damaged)
+static void expect_right(struct pool_region *region, const struct pool_root *root, uint32_t damaged)
 {
-	struct pool_region *region = reopen(file);
 	struct pool_region_info info = check_info(region);
 
 	expect_root(&info.root, root);
 	assert_int_equal(info.damaged_slots, damaged);
 	assert_int_equal(info.used_pages, 11);
+}
+
+/* Served with the right root and the right pages. */
+static void served_root(const char *file, const struct pool_root *root, uint32_t damaged)
+{
+	struct pool_region *region = reopen(file);
+
+	expect_right(region, root, damaged);
+	pool_region_close(region);
+}
+
+/* … and the right content. */
+static void served_right(const char *file, const struct pool_root *root, uint32_t damaged)
+{
+	struct pool_region *region = reopen(file);
+
+	expect_right(region, root, damaged);
 	expect_pages(region, root->offset / PAGE, 1, 6);
 	expect_pages(region, root->offset / PAGE + 1, 10, 66);
 	pool_region_close(region);
@@ -122,20 +144,20 @@ static void each_bit_of_a_clean_file(void **state)
 
 	(void)state;
 	for (unsigned int slot = 0; slot < SLOTS; slot++) {
-		for (size_t bit = 0; bit < POOL_SLOT_BYTES * 8; bit++) {
+		for (size_t bit = 0; bit < POOL_SLOT_BYTES * 8; bit += BIT_STEP) {
 			struct pool_superblock damaged = right.slots[slot];
 			struct header after;
 
 			flip(&damaged, bit);
 			raw_write_slot(raw, slot, &damaged);
-			served_right("bits", &root, 1);
+			served_root("bits", &root, 1);
 			/* Repaired: the next open passes over nothing. */
 			after = raw_read(raw);
 			assert_memory_equal(
 				&after.slots[1 - slot], &right.slots[1 - slot], POOL_SLOT_BYTES);
 			assert_int_equal(
 				after.slots[slot].sequence, right.slots[1 - slot].sequence + 1);
-			if (bit % 1001 == 0)
+			if (bit % 101 == 0)
 				served_right("bits", &root, 0);
 			raw_write(raw, &right);
 		}
@@ -155,7 +177,7 @@ static void each_bit_of_a_dirty_file(void **state)
 	right = raw_read(raw);
 	refused("dirty-bits", &usual, RGM_EDIRTY, "not closed cleanly");
 	for (unsigned int slot = 0; slot < SLOTS; slot++) {
-		for (size_t bit = 0; bit < POOL_SLOT_BYTES * 8; bit++) {
+		for (size_t bit = 0; bit < POOL_SLOT_BYTES * 8; bit += BIT_STEP) {
 			struct pool_superblock damaged = right.slots[slot];
 
 			flip(&damaged, bit);
