@@ -100,7 +100,7 @@ int ipc_call_failed(const struct ipc_call *call, int rc, struct rgm_error *error
 
 static void close_files(int *files, size_t count)
 {
-	while (count > 0)
+	while (files && count > 0)
 		close(files[--count]);
 }
 

@@ -82,6 +82,14 @@ int os_shm_create(const char *name, uint64_t bytes, uint64_t allocate_bytes, int
 int os_shm_open(const char *name, bool writable, int *ret_file);
 int os_shm_unlink(const char *name);
 
+/*
+ * Memory to be passed by descriptor: an anonymous file, close-on-exec, that can be sealed. Sealed means
+ * that nobody can shrink, grow or write it any more, whoever holds a descriptor of it.
+ */
+int os_memfd_create(const char *label, int *ret_file);
+int os_memfd_seal(int file);
+bool os_memfd_sealed(int file);
+
 /* membarrier(2). */
 bool os_membarrier_usable(void);  /* GLOBAL_EXPEDITED and its registration are offered */
 int os_membarrier_register(void); /* this process's threads take part from now on */

@@ -8,7 +8,6 @@
  * (by a thread that holds no lock), never mapped, and closed with the part that brought them.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +22,6 @@
 
 #define CHUNK_BUFFER_BYTES (1u << 20)
 #define LONG_PART_NS       20000000u /* after one, see whether anybody waits still */
-#define CHUNK_SEALS        (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 struct load {
 	struct job *job;
@@ -105,8 +103,7 @@ static int stream_begin(struct load *load, const struct part *part, struct rgm_e
 static int check_chunk(const struct part *part, struct rgm_error *error)
 {
 	struct stat status;
-	int seals = fcntl(part->file, F_GET_SEALS);
-	if (seals < 0 || (seals & CHUNK_SEALS) != CHUNK_SEALS)
+	if (!os_memfd_sealed(part->file))
 		return pool_fail(error, -EINVAL, "a chunk of a stream is not a sealed memfd");
 	if (fstat(part->file, &status) != 0)
 		return pool_fail_errno(error, "looking at a chunk of a stream");

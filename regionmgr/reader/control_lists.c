@@ -121,30 +121,35 @@ static int take_page(struct list *list, const union page *page, struct rgm_error
 	return 0;
 }
 
-static int get_list(struct rgm_control *control, struct list *list, struct rgm_error *error)
+static int get_pages(
+	struct rgm_control *control, struct list *list, union page *page, struct rgm_error *error)
 {
 	struct ipc_page request = {0};
-	union page *page = malloc(sizeof *page);
-	int rc = page ? 0 : pool_fail(error, -ENOMEM, "no memory for a list of the manager's");
-	if (rc == 0)
-		rc = control_idle(control, error);
-	/* A page may be empty: its rows are not for this user. */
-	for (uint32_t pages = 0, more = 1; rc == 0 && more; pages++) {
+	/* A page may be empty, its rows not being for this user; it leads on all the same. */
+	for (uint32_t pages = 0; pages < ROWS_MAX; pages++) {
 		struct ipc_call via = control_call(control);
 		ipc_header_init(&request.header, list->type, 0, sizeof request);
-		rc = ipc_call(&via, &request.header, NULL, 0, page, sizeof *page, sizeof page->head,
-			NULL, NULL, error);
+		int rc = ipc_call(&via, &request.header, NULL, 0, page, sizeof *page,
+			sizeof page->head, NULL, NULL, error);
 		if (rc == 0)
 			rc = take_page(list, page, error);
-		if (rc == 0 && pages > ROWS_MAX)
-			rc = pool_fail(error, RGM_EPROTOCOL, "the manager's list has no end");
-		if (rc == 0) {
-			more = page->head.more;
-			request.after_number = page->head.after_number;
-			memcpy(request.after_name, page->head.after_name,
-				sizeof request.after_name);
-		}
+		if (rc || !page->head.more)
+			return rc;
+		request.after_number = page->head.after_number;
+		memcpy(request.after_name, page->head.after_name, sizeof request.after_name);
 	}
+	return pool_fail(error, RGM_EPROTOCOL, "the manager's list has no end");
+}
+
+static int get_list(struct rgm_control *control, struct list *list, struct rgm_error *error)
+{
+	int rc = control_idle(control, error);
+	if (rc)
+		return rc;
+	union page *page = malloc(sizeof *page);
+	if (!page)
+		return pool_fail(error, -ENOMEM, "no memory for a list of the manager's");
+	rc = get_pages(control, list, page, error);
 	free(page);
 	if (rc)
 		free(list->rows);

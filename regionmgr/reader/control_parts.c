@@ -6,9 +6,7 @@
  * one chunk, of which at most two wait to be read by the manager.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,9 +16,7 @@
 #include "pool/os.h"
 #include "regionmgr/reader/control_load.h"
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8u /* Linux 6.3; younger than the C library's headers */
-#endif
+#define CHUNK_LABEL "regionmgr-load"
 
 /* --- parts ------------------------------------------------------------------------------------ */
 
@@ -34,9 +30,11 @@ static int begin_part(struct rgm_load *load, const char *layer,
 	int rc = load_check_turn(load, false, error);
 	if (rc == 0)
 		rc = control_options(&options, sizeof options, given, error);
-	size_t name_bytes = rc == 0 && layer ? strnlen(layer, RGM_LAYER_NAME_MAX + 1) : 0;
+	if (!layer)
+		layer = "";
+	size_t name_bytes = strnlen(layer, RGM_LAYER_NAME_MAX + 1);
 	if (rc == 0)
-		rc = layers_check_name(layer ? layer : "", name_bytes, error);
+		rc = layers_check_name(layer, name_bytes, error);
 	size_t media_bytes = rc == 0 && options.media_type
 	                             ? strnlen(options.media_type, RGM_MEDIA_TYPE_MAX + 1)
 	                             : 0;
@@ -151,22 +149,6 @@ int rgm_load_file(struct rgm_load *load, const char *layer, int file,
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-static int new_memfd(int *ret_file)
-{
-	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int file = memfd_create("regionmgr-chunk", flags | MFD_NOEXEC_SEAL);
-	if (file < 0 && errno == EINVAL)
-		file = memfd_create("regionmgr-chunk", flags);
-	*ret_file = file;
-	return file < 0 ? -errno : 0;
-}
-
-static int seal(int file)
-{
-	int rc = fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
-	return rc < 0 ? -errno : 0;
-}
-
 /* Whatever goes wrong with memory of our own ends the load, as it leaves a layer half sent. */
 static int memory_failed(struct rgm_load *load, int code)
 {
@@ -180,7 +162,7 @@ static int send_chunk(struct rgm_load *load)
 {
 	if (load->chunk < 0)
 		return 0;
-	int rc = seal(load->chunk);
+	int rc = os_memfd_seal(load->chunk);
 	if (rc) {
 		rc = memory_failed(load, rc);
 	} else {
@@ -197,7 +179,7 @@ static int send_chunk(struct rgm_load *load)
 static int fill_chunks(struct rgm_load *load, const char *data, size_t data_bytes)
 {
 	while (data_bytes > 0) {
-		int rc = load->chunk < 0 ? new_memfd(&load->chunk) : 0;
+		int rc = load->chunk < 0 ? os_memfd_create(CHUNK_LABEL, &load->chunk) : 0;
 		size_t bytes = IPC_CHUNK_MAX_BYTES - (size_t)load->chunk_bytes;
 		if (bytes > data_bytes)
 			bytes = data_bytes;
@@ -285,11 +267,11 @@ static int send_memfd(struct rgm_load *load, const void *data, size_t data_bytes
 	struct ipc_load_part *part = &load->message.part;
 	struct stat status;
 	int file = -1;
-	int rc = new_memfd(&file);
+	int rc = os_memfd_create(CHUNK_LABEL, &file);
 	if (rc == 0)
 		rc = os_write_all(file, data, data_bytes, 0);
 	if (rc == 0)
-		rc = seal(file);
+		rc = os_memfd_seal(file);
 	if (rc == 0 && fstat(file, &status) != 0)
 		rc = -errno;
 	if (rc == 0) {

@@ -7,7 +7,9 @@
 #define TESTS_MANAGER_SERVED_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "ipc/message_rows.h"
@@ -143,6 +145,49 @@ static inline struct ipc_status_reply raw_status(const struct served *served)
 	REQUIRE_EQUAL(answer.header.bytes, sizeof answer.status);
 	close(fd);
 	return answer.status;
+}
+
+/* A request that names a dimension. */
+static inline void raw_named(
+	struct ipc_named *request, enum ipc_type type, const char *name, uint32_t sequence)
+{
+	*request = (struct ipc_named){0};
+	ipc_header_init(&request->header, type, sequence, sizeof *request);
+	ipc_text_put(request->name, sizeof request->name, name);
+}
+
+/* A counter of `stats`. */
+static inline uint64_t raw_counter(const struct served *served, const char *name)
+{
+	static union raw_answer answer;
+	struct ipc_page request = {0};
+	int fd = raw_client(served);
+	ipc_header_init(&request.header, IPC_STATS, 2, sizeof request);
+	raw_send(fd, &request.header);
+	REQUIRE_EQUAL(raw_receive(fd, &answer), 0);
+	REQUIRE_EQUAL(answer.header.type, IPC_OK);
+	close(fd);
+	const struct ipc_counter_row *rows = (const void *)(answer.bytes + sizeof answer.page);
+	for (uint32_t i = 0; i < answer.page.row_count; i++)
+		if (strncmp(rows[i].name, name, sizeof rows[i].name) == 0)
+			return rows[i].value;
+	support_fail(__FILE__, __LINE__, "no counter '%s'", name);
+}
+
+/* The manager goes on, and has closed what it took. */
+static inline void raw_healthy(const struct served *served, unsigned open_files)
+{
+	REQUIRE_EQUAL(raw_status(served).header.type, IPC_OK);
+	WAIT_UNTIL(support_open_files() <= open_files);
+}
+
+/* Memory to be passed along, zeros. */
+static inline int raw_memfd(size_t bytes, int seals)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	REQUIRE(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
+	REQUIRE(fcntl(fd, F_ADD_SEALS, seals) == 0);
+	return fd;
 }
 
 #endif

@@ -35,30 +35,6 @@ static int stop(void **state)
 	return 0;
 }
 
-/* The manager goes on, and has closed what it took. */
-static void require_healthy(unsigned open_files)
-{
-	REQUIRE_EQUAL(raw_status(&served).header.type, IPC_OK);
-	WAIT_UNTIL(support_open_files() <= open_files);
-}
-
-static uint64_t counter(const char *name)
-{
-	static union raw_answer answer;
-	struct ipc_page request = {0};
-	int fd = raw_client(&served);
-	ipc_header_init(&request.header, IPC_STATS, 2, sizeof request);
-	raw_send(fd, &request.header);
-	REQUIRE_EQUAL(raw_receive(fd, &answer), 0);
-	REQUIRE_EQUAL(answer.header.type, IPC_OK);
-	close(fd);
-	const struct ipc_counter_row *rows = (const void *)(answer.bytes + sizeof answer.page);
-	for (uint32_t i = 0; i < answer.page.row_count; i++)
-		if (strncmp(rows[i].name, name, sizeof rows[i].name) == 0)
-			return rows[i].value;
-	support_fail(__FILE__, __LINE__, "no counter '%s'", name);
-}
-
 /* --- hello ------------------------------------------------------------------------------------ */
 
 static void hello(void **state)
@@ -114,7 +90,7 @@ static void late_hello(void **state)
 static void wrong_messages(void **state)
 {
 	unsigned open_files = support_open_files();
-	uint64_t before = counter("bad_messages"), sent = 0;
+	uint64_t before = raw_counter(&served, "bad_messages"), sent = 0;
 	char bytes[512] = {0};
 	struct ipc_header *header = (struct ipc_header *)(void *)bytes;
 	(void)state;
@@ -155,8 +131,8 @@ static void wrong_messages(void **state)
 		REQUIRE_EQUAL(send(fd, bytes, size, 0), size);
 		raw_ended(fd);
 	}
-	REQUIRE_EQUAL(counter("bad_messages") - before, sent);
-	require_healthy(open_files);
+	REQUIRE_EQUAL(raw_counter(&served, "bad_messages") - before, sent);
+	raw_healthy(&served, open_files);
 }
 
 /* Descriptors that nobody asked for are closed, and the client is dropped. */
@@ -171,7 +147,7 @@ static void unwanted_files(void **state)
 		REQUIRE_EQUAL(ipc_send(fd, &request, files, 4, 0), 0);
 		raw_ended(fd);
 	}
-	require_healthy(open_files);
+	raw_healthy(&served, open_files);
 }
 
 /* A client that asks and never reads is dropped; others have their answers meanwhile. */
@@ -189,7 +165,7 @@ static void never_reads(void **state)
 	}
 	REQUIRE_EQUAL(rc, -EPIPE);
 	close(fd);
-	require_healthy(open_files);
+	raw_healthy(&served, open_files);
 }
 
 /* --- limits ----------------------------------------------------------------------------------- */
@@ -310,18 +286,10 @@ static void sessions(void **state)
 	/* The reader has not mapped its segment: at the hang-up nothing keeps it. */
 	close(fd);
 	WAIT_UNTIL(raw_status(&served).readers == 0);
-	require_healthy(open_files);
+	raw_healthy(&served, open_files);
 }
 
 /* --- jobs ------------------------------------------------------------------------------------- */
-
-static void name_request(
-	struct ipc_named *request, enum ipc_type type, const char *name, uint32_t sequence)
-{
-	*request = (struct ipc_named){0};
-	ipc_header_init(&request->header, type, sequence, sizeof *request);
-	ipc_text_put(request->name, sizeof request->name, name);
-}
 
 /* More requests at once than there may be threads: they wait for each other and are all answered. */
 static void many_at_once(void **state)
@@ -332,7 +300,7 @@ static void many_at_once(void **state)
 	(void)state;
 	for (size_t i = 0; i < count; i++)
 		clients[i] = raw_client(&served);
-	name_request(&request, IPC_SHOW, "nothing", 2);
+	raw_named(&request, IPC_SHOW, "nothing", 2);
 	for (int round = 0; round < 10; round++) {
 		for (size_t i = 0; i < count; i++)
 			raw_send(clients[i], &request.header);
@@ -354,7 +322,7 @@ static void hostile_names(void **state)
 	struct ipc_rename renaming = {0};
 	(void)state;
 	int fd = raw_client(&served);
-	name_request(&named, IPC_SHOW, "../../etc/passwd", 2);
+	raw_named(&named, IPC_SHOW, "../../etc/passwd", 2);
 	raw_send(fd, &named.header);
 	REQUIRE(raw_answered(fd, 2) < 0);
 	memset(named.name, 0xff, sizeof named.name); /* no NUL */
@@ -385,394 +353,6 @@ static void hostile_names(void **state)
 	REQUIRE_EQUAL(raw_answered(fd, 8), RGM_ENODIM);
 	REQUIRE_EQUAL(raw_status(&served).dimensions, 0);
 	close(fd);
-}
-
-/* --- loads ------------------------------------------------------------------------------------ */
-
-static int begin_load(const char *name)
-{
-	struct ipc_load_begin request = {.flags = RGM_LOAD_CREATE};
-	int fd = raw_client(&served);
-	ipc_header_init(&request.header, IPC_LOAD_BEGIN, 2, sizeof request);
-	ipc_text_put(request.name, sizeof request.name, name);
-	raw_send(fd, &request.header);
-	REQUIRE_EQUAL(raw_answered(fd, 2), 0);
-	return fd;
-}
-
-struct part {
-	struct ipc_load_part head;
-	char bytes[4096 + 1024];
-};
-
-/* A part with a name and content; returns it for more to be set. */
-static struct part make_part(
-	enum ipc_type type, uint32_t sequence, const char *name, const char *content)
-{
-	struct part part = {0};
-	part.head.name_bytes = (uint16_t)strlen(name);
-	part.head.inline_bytes = (uint32_t)strlen(content);
-	memcpy(part.bytes, name, strlen(name));
-	memcpy(part.bytes + strlen(name), content, strlen(content));
-	ipc_header_init(&part.head.header, type, sequence,
-		sizeof part.head + strlen(name) + strlen(content));
-	return part;
-}
-
-static void load_limit(void **state)
-{
-	struct ipc_load_begin request = {.flags = RGM_LOAD_CREATE, .name = "third"};
-	(void)state;
-	int first = begin_load("first"), second = begin_load("second");
-	REQUIRE_EQUAL(raw_status(&served).loads, 2);
-	int third = raw_client(&served);
-	ipc_header_init(&request.header, IPC_LOAD_BEGIN, 2, sizeof request);
-	raw_send(third, &request.header);
-	REQUIRE_EQUAL(raw_answered(third, 2), RGM_EBUSY);
-	/* The end of a connection is the end of its load; its place is free for the next. */
-	close(first);
-	close(second);
-	WAIT_UNTIL(raw_status(&served).loads == 0);
-	request.flags = 0x100;
-	ipc_header_init(&request.header, IPC_LOAD_BEGIN, 3, sizeof request);
-	WAIT_UNTIL((raw_send(third, &request.header), raw_answered(third, 3)) == -EINVAL);
-	close(third);
-	REQUIRE_EQUAL(raw_status(&served).dimensions, 0);
-}
-
-/* Each of these ends the connection, and with it the load. */
-static void load_violations(void **state)
-{
-	unsigned open_files = support_open_files();
-	(void)state;
-	for (int i = 0; i < 12; i++) {
-		int fd = begin_load("victim"), file = -1;
-		struct part part = make_part(IPC_LOAD_BYTES, 3, "layer", "content");
-		switch (i) {
-		case 0: /* something else than a load's */
-			ipc_header_init(&part.head.header, IPC_STATUS, 3, sizeof part.head.header);
-			break;
-		case 1:
-			part.head.name_bytes = 0;
-			break;
-		case 2:
-			part.head.name_bytes = UINT16_MAX;
-			break;
-		case 3:
-			part.head.media_bytes = 256;
-			break;
-		case 4:
-			part.head.inline_bytes = UINT32_MAX - 4;
-			break;
-		case 5:
-			part.bytes[2] = '\0'; /* in the name */
-			break;
-		case 6:
-			part.head.flags = 2;
-			break;
-		case 7:
-			file = 0; /* a descriptor where none is taken */
-			break;
-		case 8: /* none where one is needed */
-			part = make_part(IPC_LOAD_FILE, 3, "layer", "");
-			break;
-		case 9: /* no stream */
-			part = make_part(IPC_LOAD_STREAM_APPEND, 3, "", "content");
-			break;
-		case 10:
-			part.head.header.bytes = sizeof part.head - 4;
-			break;
-		case 11:
-			part.head.header.protocol = 2;
-			break;
-		}
-		REQUIRE_EQUAL(ipc_send(fd, &part.head.header, &file, file >= 0 ? 1 : 0, 0), 0);
-		raw_ended(fd);
-		WAIT_UNTIL(raw_status(&served).loads == 0);
-	}
-	REQUIRE_EQUAL(raw_status(&served).dimensions, 0);
-	require_healthy(open_files);
-}
-
-static int memfd(size_t bytes, int seals)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	REQUIRE(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
-	REQUIRE(fcntl(fd, F_ADD_SEALS, seals) == 0);
-	return fd;
-}
-
-/* What fails in a load ends it, once, with its sentence; the connection is as before. */
-static void load_failures(void **state)
-{
-	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-	unsigned open_files = support_open_files();
-	(void)state;
-	for (int i = 0; i < 7; i++) {
-		int fd = begin_load("victim"), file = -1;
-		uint32_t sequence = 3;
-		bool stream = i < 3;
-		if (stream) {
-			struct part part =
-				make_part(IPC_LOAD_STREAM_BEGIN, sequence++, "layer", "");
-			part.head.flags = IPC_QUIET;
-			raw_send(fd, &part.head.header);
-		}
-		struct part part = make_part(stream ? IPC_LOAD_STREAM_APPEND : IPC_LOAD_FILE,
-			sequence, stream ? "" : "l", "");
-		part.head.flags = i % 2 ? IPC_QUIET : 0;
-		part.head.file_bytes = 4096;
-		if (i == 0)
-			file = memfd(4096, F_SEAL_SHRINK); /* could be written */
-		else if (i == 1)
-			file = memfd(4095, sealed); /* not what was said */
-		else if (i == 2)
-			file = memfd((part.head.file_bytes = IPC_CHUNK_MAX_BYTES + 1), sealed);
-		else if (i == 3)
-			file = memfd(4096, sealed); /* another time */
-		else if (i == 4)
-			file = open(served.folder, O_RDONLY | O_CLOEXEC);
-		else if (i == 5)
-			file = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-		else
-			file = open("/dev/null", O_PATH | O_CLOEXEC);
-		REQUIRE_EQUAL(ipc_send(fd, &part.head.header, &file, 1, 0), 0);
-		close(file);
-		REQUIRE_EQUAL(raw_answered(fd, sequence), i == 3 ? RGM_ECHANGED : -EINVAL);
-
-		struct part next = make_part(IPC_LOAD_BYTES, 10, "later", "content");
-		next.head.flags = IPC_QUIET; /* dropped in silence */
-		raw_send(fd, &next.head.header);
-		next = make_part(IPC_LOAD_BYTES, 11, "later", "content");
-		raw_send(fd, &next.head.header);
-		REQUIRE_EQUAL(raw_answered(fd, 11), i == 3 ? RGM_ECHANGED : -EINVAL);
-		raw_request(fd, i % 2 ? IPC_LOAD_COMMIT : IPC_LOAD_ABORT, 12);
-		REQUIRE_EQUAL(raw_answered(fd, 12), i % 2 == 0 ? 0
-						    : i == 3   ? RGM_ECHANGED
-							       : -EINVAL);
-		raw_request(fd, IPC_STATUS, 13);
-		REQUIRE_EQUAL(raw_answered(fd, 13), 0);
-		close(fd);
-	}
-	REQUIRE_EQUAL(raw_status(&served).dimensions, 0);
-	require_healthy(open_files);
-}
-
-static void load_published(void **state)
-{
-	static union raw_answer answer;
-	(void)state;
-	int fd = begin_load("real");
-	for (uint32_t i = 0; i < 2 * IPC_LOAD_BATCH; i++) {
-		char name[16];
-		snprintf(name, sizeof name, "layer%u", i);
-		struct part part = make_part(IPC_LOAD_BYTES, 3 + i, name, "content");
-		part.head.flags = i == 20 ? 0 : IPC_QUIET;
-		raw_send(fd, &part.head.header);
-	}
-	raw_request(fd, IPC_LOAD_COMMIT, 100);
-	REQUIRE_EQUAL(raw_answered(fd, 23), 0);
-	REQUIRE_EQUAL(raw_receive(fd, &answer), 0);
-	REQUIRE_EQUAL(answer.header.sequence, 100);
-	REQUIRE_EQUAL(answer.commit.layers_put, 2 * IPC_LOAD_BATCH);
-	REQUIRE_EQUAL(answer.commit.bytes, 7 * 2 * IPC_LOAD_BATCH);
-	REQUIRE_EQUAL(raw_status(&served).version, answer.commit.version);
-	REQUIRE_EQUAL(raw_status(&served).content_bytes, answer.commit.bytes);
-
-	/* A check may be given up, or be done already; either way there is one answer. */
-	struct ipc_named check;
-	name_request(&check, IPC_CHECK, "real", 101);
-	raw_send(fd, &check.header);
-	raw_request(fd, IPC_CANCEL, 101);
-	int rc = raw_answered(fd, 101);
-	REQUIRE(rc == 0 || rc == -ECANCELED);
-	raw_request(fd, IPC_STATUS, 102);
-	REQUIRE_EQUAL(raw_answered(fd, 102), 0);
-	name_request(&check, IPC_DROP, "real", 103);
-	raw_send(fd, &check.header);
-	REQUIRE_EQUAL(raw_answered(fd, 103), 0);
-	close(fd);
-}
-
-/* --- chance ----------------------------------------------------------------------------------- */
-
-#define FUZZ_MESSAGES 20000
-
-/* A request that may be right: of a known type and size, with bytes that mean something. */
-static size_t fuzz_template(uint64_t *random, char *bytes)
-{
-	static const struct {
-		enum ipc_type type;
-		size_t bytes;
-	} types[] = {
-		{IPC_HELLO, sizeof(struct ipc_hello)},
-		{IPC_ATTACH, sizeof(struct ipc_attach)},
-		{IPC_MAP, sizeof(struct ipc_map)},
-		{IPC_STATUS, sizeof(struct ipc_header)},
-		{IPC_LIST, sizeof(struct ipc_page)},
-		{IPC_SHOW, sizeof(struct ipc_named)},
-		{IPC_READERS, sizeof(struct ipc_page)},
-		{IPC_STATS, sizeof(struct ipc_page)},
-		{IPC_CREATE, sizeof(struct ipc_create)},
-		{IPC_DROP, sizeof(struct ipc_named)},
-		{IPC_RENAME, sizeof(struct ipc_rename)},
-		{IPC_CHECK, sizeof(struct ipc_named)},
-		{IPC_LOAD_BEGIN, sizeof(struct ipc_load_begin)},
-		{IPC_LOAD_FILE, sizeof(struct ipc_load_part) + 4},
-		{IPC_LOAD_BYTES, sizeof(struct ipc_load_part) + 12},
-		{IPC_LOAD_STREAM_BEGIN, sizeof(struct ipc_load_part) + 4},
-		{IPC_LOAD_STREAM_APPEND, sizeof(struct ipc_load_part) + 8},
-		{IPC_LOAD_STREAM_END, sizeof(struct ipc_load_part)},
-		{IPC_LOAD_REMOVE, sizeof(struct ipc_load_part) + 4},
-		{IPC_LOAD_COMMIT, sizeof(struct ipc_header)},
-		{IPC_LOAD_ABORT, sizeof(struct ipc_header)},
-		{IPC_CANCEL, sizeof(struct ipc_header)},
-	};
-	size_t which = support_below(random, sizeof types / sizeof *types);
-	memset(bytes, 0, types[which].bytes);
-	if (types[which].type == IPC_HELLO) {
-		struct ipc_hello hello = raw_hello_message();
-		memcpy(bytes, &hello, sizeof hello);
-	} else if (types[which].type >= IPC_LOAD_FILE && types[which].type <= IPC_LOAD_REMOVE) {
-		struct ipc_load_part *part = (struct ipc_load_part *)(void *)bytes;
-		size_t text = types[which].bytes - sizeof *part;
-		part->flags = (uint32_t)support_below(random, 2);
-		part->name_bytes = types[which].type != IPC_LOAD_STREAM_APPEND && text >= 4 ? 4 : 0;
-		part->inline_bytes = (uint32_t)(text - part->name_bytes);
-		memset(bytes + sizeof *part, 'a' + (int)support_below(random, 3), text);
-	} else if (types[which].bytes > sizeof(struct ipc_header)) {
-		bytes[sizeof(struct ipc_header)] = (char)('a' + support_below(random, 3));
-	}
-	if (types[which].type == IPC_LOAD_BEGIN)
-		((struct ipc_load_begin *)(void *)bytes)->flags =
-			(uint32_t)support_below(random, 4) | RGM_LOAD_CREATE;
-	ipc_header_init((struct ipc_header *)(void *)bytes, types[which].type,
-		1 + (uint32_t)support_below(random, 1000), types[which].bytes);
-	return types[which].bytes;
-}
-
-/* Change some of it. */
-static size_t fuzz_change(uint64_t *random, char *bytes, size_t size, size_t capacity)
-{
-	for (uint64_t i = support_below(random, 6); i > 0; i--) {
-		size_t at = support_below(random, size);
-		bytes[at] = (char)(support_below(random, 3) ? support_random(random)
-							    : (uint64_t)(bytes[at] ^ 1));
-	}
-	if (support_below(random, 4) == 0) {
-		size_t other = 1 + support_below(random, support_below(random, 8) ? 400 : capacity);
-		if (other > size)
-			memset(bytes + size, (int)support_random(random), other - size);
-		size = other;
-		if (size >= sizeof(struct ipc_header) && support_below(random, 2))
-			((struct ipc_header *)(void *)bytes)->bytes = (uint32_t)size;
-	}
-	return size;
-}
-
-static bool fuzz_send(int fd, const char *bytes, size_t size, const int *file)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
-	struct msghdr packet = {.msg_iov = &part, .msg_iovlen = 1};
-	if (file) {
-		packet.msg_control = &control;
-		packet.msg_controllen = sizeof control;
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof *file);
-		memcpy(CMSG_DATA(&control.header), file, sizeof *file);
-	}
-	while (sendmsg(fd, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-		if (errno == EPIPE || errno == ECONNRESET)
-			return false;
-		REQUIRE_EQUAL(errno, EAGAIN);
-		REQUIRE_EQUAL(ipc_wait(fd, false, true, ipc_deadline(SUPPORT_LIMIT_MS)), 0);
-	}
-	return true;
-}
-
-/* Take what was answered, with the files that come along. */
-static void fuzz_drain(int fd)
-{
-	static union raw_answer answer;
-	int files[IPC_MESSAGE_MAX_FILES];
-	size_t count = IPC_MESSAGE_MAX_FILES;
-	while (ipc_receive(fd, &answer, sizeof answer, files, &count, 0) == 0) {
-		while (count > 0)
-			close(files[--count]);
-		count = IPC_MESSAGE_MAX_FILES;
-	}
-}
-
-/* Each dimension has files of its own, and names come about by chance. */
-static void drop_all(void)
-{
-	static union raw_answer answer;
-	struct ipc_page page = {0};
-	struct ipc_named drop;
-	int fd = raw_client(&served);
-	ipc_header_init(&page.header, IPC_LIST, 2, sizeof page);
-	raw_send(fd, &page.header);
-	REQUIRE_EQUAL(raw_receive(fd, &answer), 0);
-	const struct ipc_dimension_row *rows = (const void *)(answer.bytes + sizeof answer.page);
-	REQUIRE(answer.page.more == 0);
-	for (uint32_t i = 0; i < answer.page.row_count; i++) {
-		name_request(&drop, IPC_DROP, "", 3 + i);
-		memcpy(drop.name, rows[i].name, sizeof drop.name);
-		raw_send(fd, &drop.header);
-		REQUIRE_EQUAL(raw_answered(fd, 3 + i), 0);
-	}
-	REQUIRE_EQUAL(raw_status(&served).dimensions, 0);
-	close(fd);
-}
-
-static void fuzz(void **state)
-{
-	static char bytes[IPC_MESSAGE_MAX_BYTES + 64] __attribute__((aligned(8)));
-	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-	unsigned open_files = support_open_files();
-	uint64_t random = support_seed();
-	int files[] = {open("/dev/null", O_RDWR | O_CLOEXEC), memfd(8, 0), memfd(8, sealed),
-		open(served.folder, O_RDONLY | O_CLOEXEC),
-		open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
-	const size_t file_count = sizeof files / sizeof *files;
-	int healthy = raw_client(&served), fd = -1;
-	(void)state;
-	for (uint32_t i = 0; i < FUZZ_MESSAGES; i++) {
-		if (fd < 0)
-			fd = support_below(&random, 16) ? raw_client(&served)
-			                                : raw_connect(&served);
-		size_t size = fuzz_template(&random, bytes);
-		if (support_below(&random, 3) == 0)
-			size = fuzz_change(&random, bytes, size, sizeof bytes);
-		const int *file = support_below(&random, 4) == 0
-		                          ? &files[support_below(&random, file_count)]
-		                          : NULL;
-		bool open_still = fuzz_send(fd, bytes, size, file);
-		fuzz_drain(fd);
-		if (!open_still || support_below(&random, 200) == 0) {
-			close(fd);
-			fd = -1;
-		}
-		if (i % 250 == 0) {
-			raw_request(healthy, IPC_STATUS, i + 2);
-			REQUIRE_EQUAL(raw_answered(healthy, i + 2), 0);
-		}
-	}
-	if (fd >= 0)
-		close(fd);
-	close(healthy);
-	for (size_t i = 0; i < file_count; i++)
-		close(files[i]);
-	/* What lies in a socket is worked on also when its client is gone. */
-	WAIT_UNTIL(counter("clients") == 1);
-	WAIT_UNTIL(raw_status(&served).readers == 0);
-	drop_all();
-	require_healthy(open_files);
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -814,12 +394,7 @@ int main(void)
 		cmocka_unit_test(sessions),
 		cmocka_unit_test(many_at_once),
 		cmocka_unit_test(hostile_names),
-		cmocka_unit_test(load_limit),
-		cmocka_unit_test(load_violations),
-		cmocka_unit_test(load_failures),
-		cmocka_unit_test(load_published),
 		cmocka_unit_test(late_hello),
-		cmocka_unit_test(fuzz),
 		cmocka_unit_test(stop_under_way),
 	};
 	return cmocka_run_group_tests(tests, start, stop);
