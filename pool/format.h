@@ -47,7 +47,7 @@
  *
  * Who writes: one manager, which holds the instance's lock. Who reads: managers and checks; readers
  * see the extents only, through the region table. The file may be longer than `file_bytes` (a growth
- * that nothing was written to): what lies behind means nothing.
+ * that nothing was written to): what lies behind means nothing, and is cut off before it is served.
  */
 #ifndef POOL_FORMAT_H
 #define POOL_FORMAT_H

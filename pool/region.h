@@ -8,7 +8,7 @@
  *  2. Before the first byte is written after an open, the file is durably marked dirty.
  *  3. Growth is allocated on the disk before anybody hears of it; a full disk changes nothing, and
  *     never stands in the way of a clean end.
- *  4. The file never shrinks.
+ *  4. The file never shrinks while it is open or mapped.
  *  5. pool_region_close_clean() makes content, allocation map and superblock durable, in this order.
  *  6. A sync that failed is not tried again: nothing is written from then on, and the file stays
  *     dirty.

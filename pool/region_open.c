@@ -161,6 +161,20 @@ static int take_max_bytes(struct pool_region *region, uint64_t max_bytes, struct
 	return rc;
 }
 
+/* It will be served: both superblocks are made to say the same, and the file to end where they say
+ * (nobody maps it: what lies behind was grown before the first change of a run that died). */
+static int put_in_order(
+	struct pool_region *region, const struct stat *st, bool twin, struct rgm_error *error)
+{
+	struct pool_superblock super = region->super;
+
+	if ((uint64_t)st->st_size > super.file_bytes &&
+		ftruncate(region->file, (off_t)super.file_bytes) != 0)
+		return pool_fail_errno(error, "cutting region file '%s' at %" PRIu64 " bytes",
+			region->name, super.file_bytes);
+	return twin ? 0 : super_write(region, &super, error);
+}
+
 static int open_to_serve(struct pool_region *region, int folder, const char *file,
 	const struct pool_region_options *options, struct rgm_error *error)
 {
@@ -184,12 +198,8 @@ static int open_to_serve(struct pool_region *region, int folder, const char *fil
 		rc = take_max_bytes(region, options->max_bytes, error);
 	if (rc == 0)
 		rc = region_map_load(region, error);
-	/* Repair: from here on both slots are clean and say the same. */
-	if (rc == 0 && !twin) {
-		struct pool_superblock super = region->super;
-
-		rc = super_write(region, &super, error);
-	}
+	if (rc == 0)
+		rc = put_in_order(region, &st, twin, error);
 	return rc;
 }
 
