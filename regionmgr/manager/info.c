@@ -406,7 +406,7 @@ int info_check(struct rgm_manager *manager, const char *name, rgm_progress progr
 	reclaim_hold_add(manager->reclaim, &hold);
 	pthread_mutex_unlock(&manager->commit);
 	struct rgm_check_report report = {0};
-	int rc = dimension->kind->check(region, &root, progress, context, &report, error);
+	int rc = dim_check(region, &root, &dim_unknown, progress, context, &report, error);
 	reclaim_hold_remove(manager->reclaim, &hold);
 	if (rc == 0 && report.problems)
 		rc = pool_fail(
