@@ -183,6 +183,19 @@ class Daemon(Case):
             process.terminate()
             self.assertEqual(process.wait(), DONE)
 
+    def test_log_reader_that_leaves(self):
+        folder, where = self.path("left"), self.path("left.sock")
+        with subprocess.Popen([program("regionmgrd"), "--dir", folder, "--socket", where],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, env=self.env(REGIONMGR_SOCKET="")) as process:
+            while b"next:" not in process.stderr.readline():
+                self.assertIsNone(process.poll())
+            process.stderr.close()
+            self.ctl("load", "data", "/etc/hostname", "--socket", where)
+            self.ctl("scan", "data", "--socket", where)
+            process.terminate()
+            self.assertEqual(process.wait(), DONE)
+
     def test_settings(self):
         with open(self.path("conf"), "w", encoding="utf-8") as file:
             file.write("# limits\nmax-dimensions = 3   # few\nmax-bytes = 1GiB\nlog-level=warn\n")
