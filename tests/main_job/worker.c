@@ -15,6 +15,7 @@
 #include "verify.h"
 
 #define DIMENSIONS_SEEN_MAX 64u
+#define HOLD_MS             60u /* between a section and the look at a hold taken in it, at most */
 
 struct worker {
 	struct job *job;
@@ -211,12 +212,14 @@ static void compare_hold(struct thread *thread, struct rgm_hold *hold, uint32_t 
 		.dimension = dimension,
 		.commit = thread->commit,
 		.version = rgm_hold_version(hold),
-		.one_in = 4,
+		.one_in = 1 + random_below(&thread->random, 4),
 	};
 	struct rgm_layers layers;
 	struct rgm_error error;
 	int rc;
 
+	/* long enough for what it keeps to be replaced, retired and looked at */
+	job_sleep_ms(random_below(&thread->random, HOLD_MS));
 	if (verify.version != thread->version)
 		job_fail(thread->job, "a hold taken at version %llu says %llu",
 			(unsigned long long)thread->version, (unsigned long long)verify.version);
