@@ -23,7 +23,7 @@ bool editor_open(struct editor *editor, struct changes *changes, uint64_t seed)
 	editor->random = seed;
 	if (channel_open(&editor->channel, changes->instance, &error) == 0)
 		return true;
-	job_fail(changes->job, "cannot open a control connection: %s", error.message);
+	job_tell(changes->job, "cannot open a control connection: %s", error.message);
 	return false;
 }
 
@@ -89,12 +89,12 @@ static bool put(struct editor *editor, const char *layer, uint32_t content)
 	int rc;
 
 	if (file < 0) {
-		job_fail(editor->changes->job, "source '%s': %s", truth->text + from->path,
+		job_tell(editor->changes->job, "source '%s': %s", truth->text + from->path,
 			errno == ESTALE ? "changed while the job ran" : strerror(errno));
 		return false;
 	}
 	if (way >= 2 && !read_all(editor, file, from->size)) {
-		job_fail(editor->changes->job, "source '%s' cannot be read",
+		job_tell(editor->changes->job, "source '%s' cannot be read",
 			truth->text + from->path);
 		close(file);
 		return false;
@@ -109,7 +109,7 @@ static bool put(struct editor *editor, const char *layer, uint32_t content)
 			1000 + random_below(&editor->random, 1u << 20), &options, &error);
 	close(file);
 	if (rc != 0)
-		job_fail(editor->changes->job, "cannot put '%s': %s", layer, error.message);
+		job_tell(editor->changes->job, "cannot put '%s': %s", layer, error.message);
 	return rc == 0;
 }
 
@@ -127,7 +127,7 @@ static bool prepare(struct editor *editor, const char *dimension, uint32_t flags
 			bytes += truth->content[edits[i].content].size;
 	good = change_begin(&editor->channel, dimension, flags, bytes, &error) == 0;
 	if (!good)
-		job_fail(editor->changes->job, "cannot begin a change of '%s': %s", dimension,
+		job_tell(editor->changes->job, "cannot begin a change of '%s': %s", dimension,
 			error.message);
 	for (uint32_t i = 0; good && i < edit_count; i++) {
 		const char *layer = truth->text + names[edits[i].name].text;
@@ -135,7 +135,7 @@ static bool prepare(struct editor *editor, const char *dimension, uint32_t flags
 		if (edits[i].content != TRUTH_NONE) {
 			good = put(editor, layer, edits[i].content);
 		} else if (change_remove(&editor->channel, layer, &error) != 0) {
-			job_fail(editor->changes->job, "cannot remove '%s': %s", layer,
+			job_tell(editor->changes->job, "cannot remove '%s': %s", layer,
 				error.message);
 			good = false;
 		}
@@ -178,7 +178,7 @@ static void compare_report(struct editor *editor, const struct rgm_load_report *
 		}
 	if (report->layers_put != put || report->bytes != bytes ||
 		(!replace && report->layers_removed != removed))
-		job_fail(editor->changes->job,
+		job_tell(editor->changes->job,
 			"a commit reports %llu layers put, %llu removed, %llu bytes; "
 			"must be %llu, %llu, %llu",
 			(unsigned long long)report->layers_put,
@@ -198,7 +198,7 @@ static bool publish(struct editor *editor, uint32_t commit, uint32_t dimension,
 
 	truth_planned(truth_of(editor), commit);
 	if (change_commit(&editor->channel, &report, &error) != 0) {
-		job_fail(editor->changes->job, "cannot commit a change of '%s': %s",
+		job_tell(editor->changes->job, "cannot commit a change of '%s': %s",
 			name_now(editor, dimension), error.message);
 		return false;
 	}
@@ -210,7 +210,7 @@ static bool publish(struct editor *editor, uint32_t commit, uint32_t dimension,
 
 static bool full(struct editor *editor)
 {
-	job_fail(editor->changes->job, "the history is full: run it for less long");
+	job_tell(editor->changes->job, "the history is full: run it for less long");
 	change_abort(&editor->channel);
 	return false;
 }
@@ -284,7 +284,7 @@ static bool record_current(struct editor *editor, uint32_t commit, int rc, const
 	if (rc == 0)
 		rc = channel_version(&editor->channel, &version, error);
 	if (rc != 0) {
-		job_fail(editor->changes->job, "cannot %s '%s': %s", what, name, error->message);
+		job_tell(editor->changes->job, "cannot %s '%s': %s", what, name, error->message);
 		return false;
 	}
 	truth_record(truth_of(editor), commit, version);

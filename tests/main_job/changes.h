@@ -27,7 +27,7 @@ struct editor {
 	struct changes *changes;
 	struct channel channel;
 	uint64_t random;
-	bool files_only;                     /* put contents as files alone, else in any way */
+	bool files_only;       /* put contents as files alone, else in any way */
 	unsigned char *buffer; /* a content, when it is put from memory */
 	size_t buffer_bytes;
 };
@@ -41,7 +41,7 @@ struct edit {
 bool editor_open(struct editor *editor, struct changes *changes, uint64_t seed);
 void editor_close(struct editor *editor);
 
-/* All return false after job_fail(). */
+/* All return false after job_tell(). */
 
 /* Publish `edits` of a dimension as one version; with `replace`, layers not named are gone. */
 bool change_layers(struct editor *editor, uint32_t dimension, const struct edit *edits,

@@ -18,7 +18,7 @@ bool chaos_open(struct chaos *chaos, const struct instance *instance)
 	chaos->random = chaos->job->seed ^ 0xc4a05;
 	if (channel_open(&chaos->channel, instance, &error) == 0)
 		return true;
-	job_fail(chaos->job, "cannot open a control connection: %s", error.message);
+	job_tell(chaos->job, "cannot open a control connection: %s", error.message);
 	return false;
 }
 
@@ -100,7 +100,7 @@ static bool compare_kept(struct chaos *chaos, uint32_t worker)
 	if (!kept_look(chaos->job, worker, &kept))
 		return true;
 	if (rgm_control_readers(chaos->channel.control, &rows, &count, &error) != 0) {
-		job_fail(chaos->job, "cannot list readers: %s", error.message);
+		job_tell(chaos->job, "cannot list readers: %s", error.message);
 		return false;
 	}
 	until = atomic_load(&truth->planned);
@@ -110,12 +110,12 @@ static bool compare_kept(struct chaos *chaos, uint32_t worker)
 		least = kept_least(chaos->job, &kept, since);
 		most = kept_most(chaos->job, &kept, until);
 		if (row->kept_bytes < least || (kept.complete && row->kept_bytes > most))
-			job_fail(chaos->job,
+			job_tell(chaos->job,
 				"stopped worker %u keeps %llu bytes, must keep %llu to %llu",
 				worker, (unsigned long long)row->kept_bytes,
 				(unsigned long long)least, (unsigned long long)most);
 		if (row->sections < kept.sure)
-			job_fail(chaos->job, "stopped worker %u is in %u sections, told are %u",
+			job_tell(chaos->job, "stopped worker %u is in %u sections, told are %u",
 				worker, kept.sure, row->sections);
 		chaos->kept_compared++;
 		if (row->kept_bytes > chaos->largest_kept)
@@ -138,7 +138,7 @@ static bool end_stop(struct chaos *chaos, uint32_t worker)
 	if (beside == 0) {
 		if (job_now_ns() < stopped->until_ns + WRITERS_LIMIT_NS)
 			return true;
-		job_fail(chaos->job, "no commit while worker %u was stopped", worker);
+		job_tell(chaos->job, "no commit while worker %u was stopped", worker);
 		return false;
 	}
 	if (!compare_kept(chaos, worker))

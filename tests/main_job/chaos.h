@@ -39,7 +39,7 @@ struct chaos {
 bool chaos_open(struct chaos *chaos, const struct instance *instance);
 void chaos_close(struct chaos *chaos);
 
-/* Do what is due; called every few milliseconds. False after job_fail(). */
+/* Do what is due; called every few milliseconds. False after job_tell(). */
 bool chaos_step(struct chaos *chaos);
 /* Continue what is stopped, once writers have gone on beside it. */
 bool chaos_end(struct chaos *chaos);

@@ -23,7 +23,7 @@ static bool rows_of(struct job *job, struct channel *channel, bool show,
 	for (size_t i = 0; rc == 0 && show && i < count; i++)
 		rc = rgm_control_show(channel->control, rows[i].name, &rows[i], &error);
 	if (rc != 0) {
-		job_fail(job, "cannot list dimensions: %s", error.message);
+		job_tell(job, "cannot list dimensions: %s", error.message);
 		free(rows);
 		return false;
 	}
@@ -38,7 +38,7 @@ static bool open_channel(struct job *job, const struct instance *instance, struc
 
 	if (channel_open(channel, instance, &error) == 0)
 		return true;
-	job_fail(job, "cannot open a control connection: %s", error.message);
+	job_tell(job, "cannot open a control connection: %s", error.message);
 	return false;
 }
 
@@ -66,9 +66,9 @@ bool finish_blocks(struct job *job, const struct instance *instance, struct figu
 	}
 	good = figures->blocks_bytes * 10 <= figures->loaded_bytes * 11 + slack * count * 10;
 	for (size_t i = 0; !good && i < count; i++)
-		job_fail(job,
+		job_tell(job,
 			"'%s': %llu bytes of content, %llu live pages, %llu free ones, take %llu "
-		        "bytes of "
+			"bytes of "
 			"blocks on the disk, more than 1.1x in all dimensions together",
 			rows[i].name, (unsigned long long)rows[i].bytes,
 			(unsigned long long)rows[i].live_pages,
@@ -97,7 +97,7 @@ static bool is_reclaimed(struct job *job, const struct rgm_dimension_row *rows, 
 			figures->worst_ratio = ratio;
 		good &= sound;
 		if (tell && !sound)
-			job_fail(job, "'%s' has %llu pages live, %llu allocated, %llu retired",
+			job_tell(job, "'%s' has %llu pages live, %llu allocated, %llu retired",
 				row->name, (unsigned long long)row->live_pages,
 				(unsigned long long)row->allocated_pages,
 				(unsigned long long)row->retired_pages);
@@ -137,7 +137,7 @@ bool finish_readers_gone(struct job *job, const struct instance *instance)
 		return false;
 	for (uint32_t waited = 0; count > 0 && waited < RECLAIM_LIMIT_MS; waited += LOOK_MS) {
 		if (rgm_control_readers(channel.control, &rows, &count, &error) != 0) {
-			job_fail(job, "cannot list readers: %s", error.message);
+			job_tell(job, "cannot list readers: %s", error.message);
 			break;
 		}
 		free(rows);
@@ -146,7 +146,7 @@ bool finish_readers_gone(struct job *job, const struct instance *instance)
 	}
 	channel_close(&channel);
 	if (count > 0)
-		job_fail(job, "%zu sessions are left although all workers have ended", count);
+		job_tell(job, "%zu sessions are left although all workers have ended", count);
 	return count == 0;
 }
 
@@ -179,10 +179,10 @@ static bool check_one(struct job *job, struct channel *channel, const struct rgm
 	int rc = rgm_control_check(channel->control, row->name, NULL, NULL, &report, &error);
 
 	if (rc != 0 || report.problems != 0)
-		job_fail(job, "check of '%s': %s", row->name,
+		job_tell(job, "check of '%s': %s", row->name,
 			rc != 0 ? error.message : report.first_problem);
 	else if (report.bytes != row->bytes || report.layers != row->layers)
-		job_fail(job, "check of '%s' verified %llu bytes of %llu", row->name,
+		job_tell(job, "check of '%s' verified %llu bytes of %llu", row->name,
 			(unsigned long long)report.bytes, (unsigned long long)row->bytes);
 	figures->checked_bytes += report.bytes;
 	return !job_failed(job);
@@ -227,12 +227,12 @@ bool finish_check_files(struct job *job, const struct instance *instance)
 		files++;
 		rc = rgm_manager_check_file(path, NULL, NULL, &report, &error);
 		if (rc != 0)
-			job_fail(job, "check of '%s': %s", path, error.message);
+			job_tell(job, "check of '%s': %s", path, error.message);
 	}
 	if (folder != NULL)
 		closedir(folder);
 	if (files < 4)
-		job_fail(job, "only %u region files in '%s'", files, instance->dir);
+		job_tell(job, "only %u region files in '%s'", files, instance->dir);
 	return !job_failed(job);
 }
 
@@ -245,7 +245,7 @@ bool finish_no_names(struct job *job, const char *instance_id)
 	snprintf(prefix, sizeof(prefix), "regionmgr.%s", instance_id);
 	while (folder != NULL && (entry = readdir(folder)) != NULL)
 		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
-			job_fail(job, "/dev/shm/%s is left behind", entry->d_name);
+			job_tell(job, "/dev/shm/%s is left behind", entry->d_name);
 	if (folder != NULL)
 		closedir(folder);
 	return !job_failed(job);

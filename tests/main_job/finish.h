@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What must hold of the space on the disk, and of the instance once its workers have ended. All
- * return false after job_fail(). */
+ * return false after job_tell(). */
 #ifndef MAIN_JOB_FINISH_H
 #define MAIN_JOB_FINISH_H
 

@@ -22,7 +22,7 @@ void job_destroy(struct job *job)
 		munmap(job, sizeof(*job));
 }
 
-void job_fail(struct job *job, const char *sentence, ...)
+void job_tell(struct job *job, const char *sentence, ...)
 {
 	uint32_t at = atomic_fetch_add(&job->failures, 1);
 	va_list arguments;

@@ -64,7 +64,7 @@ struct job *job_create(void);
 void job_destroy(struct job *job);
 
 /* Something is wrong: kept for the end, and the run ends soon. Any process, any thread. */
-__attribute__((format(printf, 2, 3))) void job_fail(struct job *job, const char *sentence, ...);
+__attribute__((format(printf, 2, 3))) void job_tell(struct job *job, const char *sentence, ...);
 bool job_failed(const struct job *job);
 /* To stderr; returns the number of failures. */
 uint32_t job_print_failures(const struct job *job);

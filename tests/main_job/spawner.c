@@ -65,7 +65,7 @@ static void on_bus(int signal_number, siginfo_t *info, void *context)
 	(void)signal_number;
 	(void)context;
 	/* the process ends here; that snprintf is not async-signal-safe in theory is of no matter */
-	job_fail(bus_job, "SIGBUS at address %p in process %d", info->si_addr, (int)getpid());
+	job_tell(bus_job, "SIGBUS at address %p in process %d", info->si_addr, (int)getpid());
 	_exit(3);
 }
 
@@ -89,9 +89,9 @@ static void forget(struct nursery *nursery, uint32_t index, int status, bool exp
 	if (expected || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
 		return;
 	if (WIFSIGNALED(status))
-		job_fail(nursery->job, "worker %u was ended by signal %d", index, WTERMSIG(status));
+		job_tell(nursery->job, "worker %u was ended by signal %d", index, WTERMSIG(status));
 	else
-		job_fail(
+		job_tell(
 			nursery->job, "worker %u ended with status %d", index, WEXITSTATUS(status));
 }
 
@@ -117,7 +117,7 @@ static bool start(struct nursery *nursery, uint32_t index)
 	if (pid == 0)
 		become_worker(nursery, index);
 	if (pid < 0) {
-		job_fail(nursery->job, "cannot fork a worker: %s", strerror(errno));
+		job_tell(nursery->job, "cannot fork a worker: %s", strerror(errno));
 		return false;
 	}
 	nursery->pid[index] = pid;
@@ -245,7 +245,7 @@ static bool ask(struct spawner *spawner, enum order order, uint32_t worker)
 	if (write(spawner->socket, &request, sizeof(request)) == sizeof(request) &&
 		read(spawner->socket, &good, 1) == 1 && good)
 		return true;
-	job_fail(spawner->job, "could not %s worker %u", names[order], worker);
+	job_tell(spawner->job, "could not %s worker %u", names[order], worker);
 	return false;
 }
 

@@ -22,14 +22,14 @@ struct spawner *spawner_create(struct job *job);
 /* Kill what is still there and end. NULL is allowed. */
 void spawner_destroy(struct spawner *spawner);
 
-/* Each returns false, after job_fail(), if it could not be done. */
+/* Each returns false, after job_tell(), if it could not be done. */
 bool spawner_start(struct spawner *spawner, uint32_t worker);
 /* By SIGKILL; it is gone when this returns. */
 bool spawner_kill(struct spawner *spawner, uint32_t worker);
 /* By SIGSTOP; no thread of it runs any more when this returns. */
 bool spawner_stop(struct spawner *spawner, uint32_t worker);
 bool spawner_continue(struct spawner *spawner, uint32_t worker);
-/* Wait for every worker that was told by job->stop to end; job_fail() for one that ended badly. */
+/* Wait for every worker that was told by job->stop to end; job_tell() for one that ended badly. */
 bool spawner_wait_all(struct spawner *spawner);
 
 #endif

@@ -18,7 +18,7 @@ static void tell(const struct verify *verify, const char *layer, const char *wha
 {
 	const struct truth *truth = &verify->job->truth;
 
-	job_fail(verify->job,
+	job_tell(verify->job,
 		"'%s' at version %llu (commit %u), layer '%.120s': %s is %llx, must be %llx",
 		truth_name_at(truth, verify->dimension, verify->commit),
 		(unsigned long long)verify->version, verify->commit, layer, what, is, must);
@@ -40,7 +40,7 @@ static bool same_facts(const struct verify *verify, const struct rgm_layer *laye
 		atomic_load_explicit(&truth->version_of[change->commit], memory_order_relaxed);
 
 	if (layer->name_length != name->length || strcmp(layer->name, text) != 0) {
-		job_fail(verify->job,
+		job_tell(verify->job,
 			"'%s' at version %llu (commit %u) has layer '%.120s' where '%.120s' must "
 			"be",
 			truth_name_at(truth, verify->dimension, verify->commit),
@@ -89,7 +89,7 @@ static void compare_lookup(const struct verify *verify, const struct rgm_layers 
 	int rc = rgm_layers_get(layers, truth->text + name->text, &layer);
 
 	if (rc != (change != NULL ? 0 : RGM_ENOLAYER))
-		job_fail(verify->job,
+		job_tell(verify->job,
 			"'%s' at version %llu, layer '%.120s' must%s be there: got %s",
 			truth_name_at(truth, verify->dimension, verify->commit),
 			(unsigned long long)verify->version, truth->text + name->text,
@@ -119,7 +119,7 @@ static void compare_prefix(const struct verify *verify, struct rgm_layers *layer
 			    strlen(prefix)) == 0)
 			must += truth_layer_at(truth, verify->dimension, i, verify->commit) != NULL;
 	if (shown != must)
-		job_fail(verify->job, "'%s' at version %llu has %u layers under '%s', must have %u",
+		job_tell(verify->job, "'%s' at version %llu has %u layers under '%s', must have %u",
 			truth_name_at(truth, verify->dimension, verify->commit),
 			(unsigned long long)verify->version, shown, prefix, must);
 	rgm_layers_seek(layers, NULL);

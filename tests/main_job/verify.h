@@ -18,7 +18,7 @@ struct verify {
 };
 
 /* Every layer's facts, and the bytes of some; ends early when the job stops. What differs is told by
- * job_fail(), once for a view. */
+ * job_tell(), once for a view. */
 void verify_view(const struct verify *verify, struct rgm_layers *layers);
 
 /* The media type that the driver gives to a content; NULL: none. */

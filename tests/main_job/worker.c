@@ -69,7 +69,7 @@ static bool enter(struct thread *thread)
 	rc = rgm_pin(thread->slot);
 	if (rc != 0) {
 		atomic_store_explicit(&mark->state, MARK_OUTSIDE, memory_order_release);
-		job_fail(thread->job, "rgm_pin returned %s", rgm_error_name(rc));
+		job_tell(thread->job, "rgm_pin returned %s", rgm_error_name(rc));
 		return false;
 	}
 	thread->inside = true;
@@ -77,7 +77,7 @@ static bool enter(struct thread *thread)
 	atomic_store_explicit(&mark->version, version, memory_order_relaxed);
 	atomic_store_explicit(&mark->state, MARK_INSIDE, memory_order_release);
 	if (version < floor || version < thread->version) {
-		job_fail(thread->job,
+		job_tell(thread->job,
 			"a section sees version %llu after commit %u had published %llu and an "
 			"earlier section of the thread had seen %llu",
 			(unsigned long long)version, recorded, (unsigned long long)floor,
@@ -88,7 +88,7 @@ static bool enter(struct thread *thread)
 	if (truth_commit_at(truth, version, &thread->job->stop, &thread->commit))
 		return true;
 	if (!stopping(thread->job))
-		job_fail(thread->job, "version %llu is of no commit known after a minute",
+		job_tell(thread->job, "version %llu is of no commit known after a minute",
 			(unsigned long long)version);
 	return false;
 }
@@ -101,14 +101,14 @@ static void leave(struct thread *thread)
 		return;
 	thread->inside = false;
 	if (rgm_slot_version(thread->slot) != thread->version)
-		job_fail(thread->job, "the section's version went from %llu to %llu",
+		job_tell(thread->job, "the section's version went from %llu to %llu",
 			(unsigned long long)thread->version,
 			(unsigned long long)rgm_slot_version(thread->slot));
 	atomic_store_explicit(&thread->mark->state, MARK_MOVING, memory_order_seq_cst);
 	rc = rgm_unpin(thread->slot);
 	atomic_store_explicit(&thread->mark->state, MARK_OUTSIDE, memory_order_release);
 	if (rc != 0)
-		job_fail(thread->job, "rgm_unpin returned %s", rgm_error_name(rc));
+		job_tell(thread->job, "rgm_unpin returned %s", rgm_error_name(rc));
 	count(&thread->mark->sections, 1);
 }
 
@@ -130,7 +130,7 @@ static void compare_dimensions(struct thread *thread, char unmapped[RGM_NAME_MAX
 
 		shown++;
 		if (dimension == TRUTH_NONE) {
-			job_fail(thread->job,
+			job_tell(thread->job,
 				"version %llu shows a dimension '%s' that it must not have",
 				(unsigned long long)thread->version, info.name);
 		} else if (info.mapped == 0) {
@@ -140,11 +140,11 @@ static void compare_dimensions(struct thread *thread, char unmapped[RGM_NAME_MAX
 		}
 	}
 	if (rc < 0)
-		job_fail(thread->job, "rgm_next_dimension returned %s", rgm_error_name(rc));
+		job_tell(thread->job, "rgm_next_dimension returned %s", rgm_error_name(rc));
 	for (uint32_t i = atomic_load(&truth->dimensions); i > 0; i--)
 		living += truth_lives(truth, i - 1, thread->commit);
 	if (living != shown)
-		job_fail(thread->job, "version %llu shows %u dimensions, must have %u",
+		job_tell(thread->job, "version %llu shows %u dimensions, must have %u",
 			(unsigned long long)thread->version, shown, living);
 }
 
@@ -173,7 +173,7 @@ static void compare_one(struct thread *thread, uint32_t dimension, uint32_t one_
 			rc = rgm_layers_open_dimension(thread->slot, &identity, &layers, &error);
 	}
 	if (rc != 0) {
-		job_fail(thread->job, "cannot open '%s' at version %llu: %s", name,
+		job_tell(thread->job, "cannot open '%s' at version %llu: %s", name,
 			(unsigned long long)thread->version, error.message);
 		return;
 	}
@@ -196,7 +196,7 @@ static struct rgm_hold *take_hold(struct thread *thread, uint32_t dimension)
 		rc = rgm_hold_take(thread->slot, &identity, &hold, &error);
 	if (rc != 0) {
 		atomic_store_explicit(&thread->mark->holding, 0, memory_order_seq_cst);
-		job_fail(thread->job, "cannot hold '%s' at version %llu: %s", name,
+		job_tell(thread->job, "cannot hold '%s' at version %llu: %s", name,
 			(unsigned long long)thread->version, error.message);
 		return NULL;
 	}
@@ -221,16 +221,16 @@ static void compare_hold(struct thread *thread, struct rgm_hold *hold, uint32_t 
 	/* long enough for what it keeps to be replaced, retired and looked at */
 	job_sleep_ms(random_below(&thread->random, HOLD_MS));
 	if (verify.version != thread->version)
-		job_fail(thread->job, "a hold taken at version %llu says %llu",
+		job_tell(thread->job, "a hold taken at version %llu says %llu",
 			(unsigned long long)thread->version, (unsigned long long)verify.version);
 	rc = rgm_layers_open_hold(hold, &layers, &error);
 	if (rc == 0)
 		verify_view(&verify, &layers);
 	else
-		job_fail(thread->job, "cannot open a hold: %s", error.message);
+		job_tell(thread->job, "cannot open a hold: %s", error.message);
 	rc = rgm_hold_release(hold);
 	if (rc != 0)
-		job_fail(thread->job, "rgm_hold_release returned %s", rgm_error_name(rc));
+		job_tell(thread->job, "rgm_hold_release returned %s", rgm_error_name(rc));
 	atomic_store_explicit(&thread->mark->holding, 0, memory_order_seq_cst);
 	count(&thread->mark->holds, 1);
 }
@@ -282,7 +282,7 @@ static void section(struct thread *thread)
 	count(&thread->mark->maps, rc == 0);
 	/* it may have been dropped or renamed since */
 	if (rc != 0 && rc != RGM_ENODIM)
-		job_fail(thread->job, "cannot map '%s': %s", unmapped, error.message);
+		job_tell(thread->job, "cannot map '%s': %s", unmapped, error.message);
 }
 
 static void wait_for_news(struct thread *thread)
@@ -292,10 +292,10 @@ static void wait_for_news(struct thread *thread)
 	int rc = rgm_wait(thread->worker->session, seen, 100, &now, &error);
 
 	if (rc == 0 && now <= seen)
-		job_fail(thread->job, "rgm_wait(%llu) returned version %llu",
+		job_tell(thread->job, "rgm_wait(%llu) returned version %llu",
 			(unsigned long long)seen, (unsigned long long)now);
 	else if (rc != 0 && rc != -ETIMEDOUT && rc != -EINTR)
-		job_fail(thread->job, "rgm_wait returned %s", rgm_error_name(rc));
+		job_tell(thread->job, "rgm_wait returned %s", rgm_error_name(rc));
 	count(&thread->mark->waits, rc == 0);
 }
 
@@ -308,7 +308,7 @@ static void *thread_main(void *context)
 	int rc = rgm_slot_open(thread->worker->session, &thread->slot, &error);
 
 	if (rc != 0) {
-		job_fail(thread->job, "worker %u cannot open a slot: %s", thread->worker->index,
+		job_tell(thread->job, "worker %u cannot open a slot: %s", thread->worker->index,
 			error.message);
 		return NULL;
 	}
@@ -339,7 +339,7 @@ static bool attach(struct worker *worker)
 	snprintf(label, sizeof(label), "worker-%u", worker->index);
 	if (rgm_session_attach(worker->job->instance, &options, &worker->session, &error) == 0)
 		return true;
-	job_fail(worker->job, "worker %u cannot attach: %s", worker->index, error.message);
+	job_tell(worker->job, "worker %u cannot attach: %s", worker->index, error.message);
 	return false;
 }
 
@@ -360,7 +360,7 @@ void worker_run(struct job *job, uint32_t index, uint32_t generation)
 		thread->random = job->seed ^ ((uint64_t)generation << 40 | index << 16 | i);
 		thread->started = pthread_create(&thread->thread, NULL, thread_main, thread) == 0;
 		if (!thread->started)
-			job_fail(job, "worker %u cannot start a thread", index);
+			job_tell(job, "worker %u cannot start a thread", index);
 	}
 	for (uint32_t i = 0; i < job->threads; i++)
 		if (threads[i].started)

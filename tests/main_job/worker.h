@@ -16,7 +16,7 @@
 
 /*
  * Be worker `index` until job->stop: attach, run job->threads threads, detach. What is wrong is told
- * by job_fail(). `generation` counts the workers that had this index before.
+ * by job_tell(). `generation` counts the workers that had this index before.
  */
 void worker_run(struct job *job, uint32_t index, uint32_t generation);
 

@@ -350,7 +350,7 @@ bool writers_start(struct writers *writers)
 		writers->running = true;
 		return true;
 	}
-	job_fail(writers->changes.job, "cannot start a writer");
+	job_tell(writers->changes.job, "cannot start a writer");
 	pthread_join(writers->thread[0], NULL);
 	return false;
 }
