@@ -8,8 +8,9 @@
  *  1. The client speaks first: IPC_HELLO, within IPC_HELLO_MS of connecting. Without it nothing else
  *     is answered. A hello is understood by every protocol; all else has to be of the one agreed on.
  *  2. Every request gets exactly one answer, in order, with the request's sequence: IPC_OK with the
- *     request's own reply behind the header, or IPC_ERROR. Two exceptions, both at IPC_QUIET and
- *     IPC_CANCEL below. IPC_ERROR with sequence 0 is about the connection itself, which ends there.
+ *     request's own reply behind the header, or IPC_ERROR. The client waits for it before it sends
+ *     another. Exceptions: parts of a load, which are sent ahead (IPC_QUIET below), and IPC_CANCEL.
+ *     IPC_ERROR with sequence 0 is about the connection itself, which ends there.
  *  3. While a request is worked on, IPC_PROGRESS with its sequence comes some times a second: the
  *     other side is alive. It may arrive late, behind the answer; who receives it then ignores it.
  *  4. Descriptors travel as SCM_RIGHTS of the message that needs them, and of no other.
@@ -33,9 +34,8 @@
  *     commit are answered with the same error, LOAD_ABORT with IPC_OK. After the answer to a commit
  *     or an abort the connection is as before LOAD_BEGIN.
  *
- *     Content comes in the message itself (up to IPC_INLINE_MAX_BYTES), or in one descriptor that
- *     the manager reads and never maps: a regular file for LOAD_FILE, a memfd sealed against
- *     shrinking, growing and writing for LOAD_STREAM_APPEND (up to IPC_CHUNK_MAX_BYTES).
+ *     Content comes in the message itself (up to IPC_INLINE_MAX_BYTES, more by a stream), or, for
+ *     LOAD_FILE, in the descriptor of a regular file, which the manager reads and never maps.
  */
 #ifndef IPC_MESSAGE_H
 #define IPC_MESSAGE_H
@@ -54,8 +54,7 @@
 #define IPC_HELLO_MS         5000u
 #define IPC_LOAD_SILENCE_MS  60000u
 #define IPC_LOAD_BATCH       32u
-#define IPC_INLINE_MAX_BYTES 32768u
-#define IPC_CHUNK_MAX_BYTES  (4u << 20)
+#define IPC_INLINE_MAX_BYTES 57344u
 #define IPC_ACCESS_MAX       16u
 
 enum ipc_type {
@@ -80,7 +79,7 @@ enum ipc_type {
 	IPC_LOAD_FILE = 37, /* <- file */
 	IPC_LOAD_BYTES = 38,
 	IPC_LOAD_STREAM_BEGIN = 39,
-	IPC_LOAD_STREAM_APPEND = 40, /* <- sealed memfd, or none */
+	IPC_LOAD_STREAM_APPEND = 40,
 	IPC_LOAD_STREAM_END = 41,
 	IPC_LOAD_REMOVE = 42,
 	IPC_LOAD_COMMIT = 43,
@@ -236,15 +235,14 @@ enum ipc_load_flags {
  * zero. */
 struct ipc_load_part {
 	struct ipc_header header;
-	uint32_t flags; /* enum ipc_load_flags */
-	uint32_t
-		inline_bytes; /* content in this message: BYTES, STREAM_APPEND without a descriptor */
-	uint16_t name_bytes;  /* 1 to RGM_LAYER_NAME_MAX: FILE, BYTES, STREAM_BEGIN, REMOVE */
-	uint16_t media_bytes; /* up to RGM_MEDIA_TYPE_MAX, 0: none: FILE, BYTES, STREAM_BEGIN */
+	uint32_t flags;        /* enum ipc_load_flags */
+	uint32_t inline_bytes; /* content: BYTES, STREAM_APPEND (0: a sign of life) */
+	uint16_t name_bytes;   /* 1 to RGM_LAYER_NAME_MAX: FILE, BYTES, STREAM_BEGIN, REMOVE */
+	uint16_t media_bytes;  /* up to RGM_MEDIA_TYPE_MAX, 0: none: FILE, BYTES, STREAM_BEGIN */
 	uint32_t reserved;
 	uint64_t time_ns; /* of the layer; 0: default: FILE, BYTES, STREAM_BEGIN */
 	/* What the client found: it is RGM_ECHANGED if the manager finds another. */
-	uint64_t file_bytes;   /* FILE: size; STREAM_APPEND with a descriptor: the chunk's */
+	uint64_t file_bytes;   /* FILE: size */
 	uint64_t file_time_ns; /* FILE: modification time */
 };
 

@@ -38,10 +38,10 @@ uint64_t os_realtime_ns(void); /* CLOCK_REALTIME */
  * Locks of an open file description (OFD), on the whole file: they live as long as the description,
  * which a mapping keeps alive after every descriptor is closed. Never POSIX locks.
  */
-int os_lock_shared(int file);                 /* -EAGAIN if somebody has it exclusively */
-int os_lock_exclusive(int file);              /* -EAGAIN if somebody has it */
+int os_lock_shared(int file);    /* -EAGAIN if somebody has it exclusively */
+int os_lock_exclusive(int file); /* -EAGAIN if somebody has it */
 int os_unlock(int file);
-int os_lock_held(int file, bool *ret_held);   /* by another description, in any form */
+int os_lock_held(int file, bool *ret_held); /* by another description, in any form */
 /* The same on one byte, which need not exist: locks on different bytes have nothing to do with each
  * other. A lock on the whole file takes part in each of them. */
 int os_lock_byte_shared(int file, uint64_t byte);
@@ -81,14 +81,6 @@ void os_release(void *base, size_t bytes); /* NULL is allowed */
 int os_shm_create(const char *name, uint64_t bytes, uint64_t allocate_bytes, int *ret_file);
 int os_shm_open(const char *name, bool writable, int *ret_file);
 int os_shm_unlink(const char *name);
-
-/*
- * Memory to be passed by descriptor: an anonymous file, close-on-exec, that can be sealed. Sealed means
- * that nobody can shrink, grow or write it any more, whoever holds a descriptor of it.
- */
-int os_memfd_create(const char *label, int *ret_file);
-int os_memfd_seal(int file);
-bool os_memfd_sealed(int file);
 
 /* membarrier(2). */
 bool os_membarrier_usable(void);  /* GLOBAL_EXPEDITED and its registration are offered */

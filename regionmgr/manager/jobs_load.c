@@ -4,8 +4,8 @@
  * commit or abort; message.h has the rules. What is not committed when the conversation ends, however
  * it ends, is aborted.
  *
- * Memory is bounded by one message and one buffer for chunks. Descriptors from the client are read
- * (by a thread that holds no lock), never mapped, and closed with the part that brought them.
+ * Memory is bounded by one message. Descriptors from the client are read (by a thread that holds no
+ * lock), never mapped, and closed with the part that brought them.
  */
 #include <errno.h>
 #include <poll.h>
@@ -20,8 +20,7 @@
 #include "regionmgr/manager/server.h"
 #include "regionmgr/manager/wire.h"
 
-#define CHUNK_BUFFER_BYTES (1u << 20)
-#define LONG_PART_NS       20000000u /* after one, see whether anybody waits still */
+#define LONG_PART_NS 20000000u /* after one, see whether anybody waits still */
 
 struct load {
 	struct job *job;
@@ -30,8 +29,7 @@ struct load {
 	int failed;                /* code of the first part that failed, with its sentence */
 	struct rgm_error error;
 	bool streaming;
-	bool over;   /* the conversation is */
-	char *chunk; /* CHUNK_BUFFER_BYTES, at the first chunk */
+	bool over; /* the conversation is */
 	union {
 		struct ipc_header header;
 		struct ipc_load_part part;
@@ -99,51 +97,8 @@ static int stream_begin(struct load *load, const struct part *part, struct rgm_e
 	return rc;
 }
 
-/* A chunk has to be what the client says, and to stay so. */
-static int check_chunk(const struct part *part, struct rgm_error *error)
-{
-	struct stat status;
-	if (!os_memfd_sealed(part->file))
-		return pool_fail(error, -EINVAL, "a chunk of a stream is not a sealed memfd");
-	if (fstat(part->file, &status) != 0)
-		return pool_fail_errno(error, "looking at a chunk of a stream");
-	if ((uint64_t)status.st_size != part->head->file_bytes ||
-		status.st_size > (off_t)IPC_CHUNK_MAX_BYTES)
-		return pool_fail(error, -EINVAL,
-			"a chunk of a stream has %lld bytes: it was said to have %llu, at most %u",
-			(long long)status.st_size, (unsigned long long)part->head->file_bytes,
-			IPC_CHUNK_MAX_BYTES);
-	return 0;
-}
-
-static int append_chunk(struct load *load, const struct part *part, struct rgm_error *error)
-{
-	int rc = check_chunk(part, error);
-	if (rc)
-		return rc;
-	if (!load->chunk)
-		load->chunk = malloc(CHUNK_BUFFER_BYTES);
-	if (!load->chunk)
-		return pool_fail(error, -ENOMEM, "the manager has no memory for a stream");
-	uint64_t left = part->head->file_bytes, offset = 0;
-	while (left > 0) {
-		size_t bytes = left < CHUNK_BUFFER_BYTES ? (size_t)left : CHUNK_BUFFER_BYTES;
-		rc = os_read_all(part->file, load->chunk, bytes, offset);
-		if (rc)
-			return pool_fail_code(error, rc, "reading a chunk of a stream");
-		rc = rgm_writer_stream_append(load->writer, load->chunk, bytes, error);
-		if (rc)
-			return rc;
-		left -= bytes;
-		offset += bytes;
-	}
-	return 0;
-}
-
 static int stream_append(struct load *load, const struct part *part, struct rgm_error *error)
 {
-	if (part->file >= 0)
-		return append_chunk(load, part, error);
 	if (part->head->inline_bytes == 0)
 		return 0; /* a sign of life */
 	return rgm_writer_stream_append(load->writer, part->data, part->head->inline_bytes, error);
@@ -166,7 +121,7 @@ static const struct part_rule rules[] = {
 		put_file},
 	{IPC_LOAD_BYTES, PART_LAYER | PART_MEDIA | PART_DATA, PART_LAYER, false, put_bytes},
 	{IPC_LOAD_STREAM_BEGIN, PART_LAYER | PART_MEDIA, PART_LAYER, false, stream_begin},
-	{IPC_LOAD_STREAM_APPEND, PART_DATA | PART_FILE, 0, true, stream_append},
+	{IPC_LOAD_STREAM_APPEND, PART_DATA, 0, true, stream_append},
 	{IPC_LOAD_STREAM_END, 0, 0, true, stream_end},
 	{IPC_LOAD_REMOVE, PART_LAYER, PART_LAYER, false, remove_layer},
 };
@@ -199,7 +154,6 @@ static bool take_part(const struct load *load, const struct part_rule *rule, str
 	               (head->media_bytes ? PART_MEDIA : 0u) |
 	               (head->inline_bytes ? PART_DATA : 0u) | (part->file >= 0 ? PART_FILE : 0u);
 	if ((has & ~rule->may) != 0 || (rule->must & ~has) != 0 ||
-		(has & (PART_DATA | PART_FILE)) == (PART_DATA | PART_FILE) ||
 		(head->flags & ~(unsigned)IPC_QUIET) != 0 || head->reserved != 0 ||
 		head->name_bytes > RGM_LAYER_NAME_MAX || head->media_bytes > RGM_MEDIA_TYPE_MAX ||
 		head->inline_bytes > IPC_INLINE_MAX_BYTES ||
@@ -409,6 +363,5 @@ void load_run(struct job *job)
 		converse(load);
 	}
 	rgm_writer_abort(load->writer);
-	free(load->chunk);
 	free(load);
 }

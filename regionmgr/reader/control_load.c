@@ -136,13 +136,13 @@ static int send_message(struct rgm_load *load, const struct ipc_header *message,
 	return 0;
 }
 
-int load_send(struct rgm_load *load, enum ipc_type type, size_t bytes, int file, bool answered)
+int load_send(struct rgm_load *load, enum ipc_type type, size_t bytes, int file)
 {
 	struct ipc_call call = control_call(load->control);
 	struct ipc_load_part *part = &load->message.part;
 	struct rgm_error error;
 	uint32_t sequence;
-	answered = answered || load->since_mark + 1 >= IPC_LOAD_BATCH;
+	bool answered = load->since_mark + 1 >= IPC_LOAD_BATCH;
 	if (answered && load->mark != 0) {
 		int rc = await_mark(load);
 		if (rc)
@@ -197,7 +197,6 @@ int rgm_load_begin(struct rgm_control *control, const char *name,
 	if (!load)
 		return pool_fail(error, -ENOMEM, "no memory for a load");
 	load->control = control;
-	load->chunk = -1;
 	ipc_header_init(&request.header, IPC_LOAD_BEGIN, 0, sizeof request);
 	ipc_text_put(request.name, sizeof request.name, name);
 	request.flags = options.flags;
@@ -217,8 +216,6 @@ static void load_free(struct rgm_load *load)
 {
 	if (load->control)
 		load->control->load = NULL;
-	if (load->chunk >= 0)
-		close(load->chunk);
 	free(load);
 }
 

@@ -15,11 +15,7 @@ struct rgm_load {
 	uint32_t since_mark; /* quiet parts since the last that was not */
 	uint32_t mark;       /* sequence of a part whose answer is to come; 0: none */
 
-	bool streaming;
-	int chunk; /* memfd being filled; -1: none */
-	uint64_t chunk_bytes;
-	size_t buffered; /* behind what is in the chunk */
-	char buffer[IPC_INLINE_MAX_BYTES];
+	bool streaming; /* between a stream's begin and end */
 
 	union { /* the part in the making */
 		struct ipc_load_part part;
@@ -34,11 +30,8 @@ int load_tell(const struct rgm_load *load, struct rgm_error *ret_error);
 /* Whether a part may follow, where the stream is open or not. Nothing is done where it may not. */
 int load_check_turn(const struct rgm_load *load, bool streaming, struct rgm_error *error);
 
-/*
- * Send load->message, of which there are `bytes`, with a file unless that is -1. It is answered, and
- * thereby bounds how far we are ahead, if it is the last of a batch or `answered` demands it: for what
- * takes memory until it was read.
- */
-int load_send(struct rgm_load *load, enum ipc_type type, size_t bytes, int file, bool answered);
+/* Send load->message, of which there are `bytes`, with a file unless that is -1. The last part of each
+ * batch is answered, which bounds how far we are ahead. */
+int load_send(struct rgm_load *load, enum ipc_type type, size_t bytes, int file);
 
 #endif

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The client of the control socket: the parts of a load, from files and from memory.
- *
- * Memory is bounded: small content is collected for one message, larger content goes into memfds of
- * one chunk, of which at most two wait to be read by the manager.
+ * The client of the control socket: the parts of a load, from files and from memory. Each is made in
+ * the one message that the load has room for; what lies between it and the manager is bounded by the
+ * socket's buffer.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,7 +15,8 @@
 #include "pool/os.h"
 #include "regionmgr/reader/control_load.h"
 
-#define CHUNK_LABEL "regionmgr-load"
+/* A smaller file is read here and travels as bytes: up to here that is faster than a descriptor. */
+#define SMALL_FILE_BYTES 32768
 
 /* --- parts ------------------------------------------------------------------------------------ */
 
@@ -61,19 +61,12 @@ static size_t part_bytes(const struct rgm_load *load)
 	return sizeof *part + part->name_bytes + part->media_bytes + part->inline_bytes;
 }
 
-static int send_inline(struct rgm_load *load, enum ipc_type type, const void *data,
-	size_t data_bytes, struct rgm_error *error)
-{
-	if (data_bytes > 0)
-		memcpy(load->message.bytes + part_bytes(load), data, data_bytes);
-	load->message.part.inline_bytes = (uint32_t)data_bytes;
-	return load_send(load, type, part_bytes(load), -1, false) ? load_tell(load, error) : 0;
-}
-
 int rgm_load_remove(struct rgm_load *load, const char *layer, struct rgm_error *error)
 {
 	int rc = begin_part(load, layer, NULL, error);
-	return rc ? rc : send_inline(load, IPC_LOAD_REMOVE, NULL, 0, error);
+	if (rc == 0 && load_send(load, IPC_LOAD_REMOVE, part_bytes(load), -1))
+		return load_tell(load, error);
+	return rc;
 }
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -129,10 +122,10 @@ int rgm_load_file(struct rgm_load *load, const char *layer, int file,
 
 	/* A time of 0 means "now" where there is no descriptor to ask. */
 	bool dated = part->time_ns != 0 || status.st_mtim.tv_sec > 0;
-	if (status.st_size > (off_t)IPC_INLINE_MAX_BYTES || !dated) {
+	if (status.st_size > SMALL_FILE_BYTES || !dated) {
 		part->file_bytes = (uint64_t)status.st_size;
 		part->file_time_ns = time_ns(&status.st_mtim);
-		rc = load_send(load, IPC_LOAD_FILE, part_bytes(load), file, false);
+		rc = load_send(load, IPC_LOAD_FILE, part_bytes(load), file);
 		return rc ? load_tell(load, error) : 0;
 	}
 	rc = read_small(load, file, &status, &reason);
@@ -143,98 +136,53 @@ int rgm_load_file(struct rgm_load *load, const char *layer, int file,
 	if (part->time_ns == 0)
 		part->time_ns = time_ns(&status.st_mtim);
 	part->inline_bytes = (uint32_t)status.st_size;
-	rc = load_send(load, IPC_LOAD_BYTES, part_bytes(load), -1, false);
+	rc = load_send(load, IPC_LOAD_BYTES, part_bytes(load), -1);
 	return rc ? load_tell(load, error) : 0;
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-/* Whatever goes wrong with memory of our own ends the load, as it leaves a layer half sent. */
-static int memory_failed(struct rgm_load *load, int code)
+/*
+ * While a layer is streamed, load->message is a part of it in the making. Bytes go through the socket
+ * rather than a memfd: a copy each way, as there, but into pages that the kernel has at hand, which was
+ * measured to take less than half the time.
+ */
+static int send_piece(struct rgm_load *load)
 {
-	struct rgm_error error;
-	pool_fail_code(&error, code, "memory for the bytes of a layer");
-	return load_fail(load, code, &error);
-}
-
-/* Send the chunk, if there is one. */
-static int send_chunk(struct rgm_load *load)
-{
-	if (load->chunk < 0)
-		return 0;
-	int rc = os_memfd_seal(load->chunk);
-	if (rc) {
-		rc = memory_failed(load, rc);
-	} else {
-		load->message.part = (struct ipc_load_part){.file_bytes = load->chunk_bytes};
-		rc = load_send(load, IPC_LOAD_STREAM_APPEND, part_bytes(load), load->chunk, true);
-	}
-	close(load->chunk);
-	load->chunk = -1;
-	load->chunk_bytes = 0;
+	int rc = load_send(load, IPC_LOAD_STREAM_APPEND, part_bytes(load), -1);
+	load->message.part = (struct ipc_load_part){0};
 	return rc;
 }
 
-/* Write into chunks, and send those that are full. */
-static int fill_chunks(struct rgm_load *load, const char *data, size_t data_bytes)
+static int append(struct rgm_load *load, const char *data, size_t data_bytes)
 {
+	struct ipc_load_part *part = &load->message.part;
 	while (data_bytes > 0) {
-		int rc = load->chunk < 0 ? os_memfd_create(CHUNK_LABEL, &load->chunk) : 0;
-		size_t bytes = IPC_CHUNK_MAX_BYTES - (size_t)load->chunk_bytes;
+		size_t bytes = IPC_INLINE_MAX_BYTES - part->inline_bytes;
 		if (bytes > data_bytes)
 			bytes = data_bytes;
-		if (rc == 0)
-			rc = os_write_all(load->chunk, data, bytes, load->chunk_bytes);
-		if (rc)
-			return memory_failed(load, rc);
-		load->chunk_bytes += bytes;
+		memcpy(load->message.bytes + part_bytes(load), data, bytes);
+		part->inline_bytes += (uint32_t)bytes;
 		data += bytes;
 		data_bytes -= bytes;
-		if (load->chunk_bytes == IPC_CHUNK_MAX_BYTES)
-			rc = send_chunk(load);
+		int rc = part->inline_bytes == IPC_INLINE_MAX_BYTES ? send_piece(load) : 0;
 		if (rc)
 			return rc;
 	}
 	return 0;
 }
 
-static int append(struct rgm_load *load, const char *data, size_t data_bytes)
-{
-	if (data_bytes <= sizeof load->buffer - load->buffered) {
-		memcpy(load->buffer + load->buffered, data, data_bytes);
-		load->buffered += data_bytes;
-		return 0;
-	}
-	size_t buffered = load->buffered;
-	load->buffered = 0;
-	int rc = fill_chunks(load, load->buffer, buffered);
-	return rc ? rc : fill_chunks(load, data, data_bytes);
-}
-
-/* Send what is collected, so that nothing is left here. */
-static int flush(struct rgm_load *load)
-{
-	size_t buffered = load->buffered;
-	load->buffered = 0;
-	if (load->chunk >= 0) {
-		int rc = fill_chunks(load, load->buffer, buffered);
-		return rc ? rc : send_chunk(load);
-	}
-	if (buffered == 0)
-		return 0;
-	load->message.part = (struct ipc_load_part){0};
-	return send_inline(load, IPC_LOAD_STREAM_APPEND, load->buffer, buffered, NULL);
-}
-
 int rgm_load_stream_begin(struct rgm_load *load, const char *layer,
 	const struct rgm_layer_options *options, struct rgm_error *error)
 {
 	int rc = begin_part(load, layer, options, error);
-	if (rc == 0)
-		rc = send_inline(load, IPC_LOAD_STREAM_BEGIN, NULL, 0, error);
-	if (rc == 0)
-		load->streaming = true;
-	return rc;
+	if (rc)
+		return rc;
+	if (load_send(load, IPC_LOAD_STREAM_BEGIN, part_bytes(load), -1))
+		return load_tell(load, error);
+	load->message.part = (struct ipc_load_part){0};
+	load->streaming = true;
+	return 0;
 }
 
 int rgm_load_stream_append(
@@ -243,10 +191,8 @@ int rgm_load_stream_append(
 	int rc = load_check_turn(load, true, error);
 	if (rc)
 		return rc;
-	if (data_bytes > 0)
-		return append(load, data, data_bytes) ? load_tell(load, error) : 0;
-	load->message.part = (struct ipc_load_part){0};
-	return send_inline(load, IPC_LOAD_STREAM_APPEND, NULL, 0, error);
+	rc = data_bytes > 0 ? append(load, data, data_bytes) : send_piece(load);
+	return rc ? load_tell(load, error) : 0;
 }
 
 int rgm_load_stream_end(struct rgm_load *load, struct rgm_error *error)
@@ -255,41 +201,17 @@ int rgm_load_stream_end(struct rgm_load *load, struct rgm_error *error)
 	if (rc)
 		return rc;
 	load->streaming = false;
-	if (flush(load))
-		return load_tell(load, error);
-	load->message.part = (struct ipc_load_part){0};
-	return send_inline(load, IPC_LOAD_STREAM_END, NULL, 0, error);
-}
-
-/* Bytes of one chunk at most: a memfd is as good as a file, and its size is known beforehand. */
-static int send_memfd(struct rgm_load *load, const void *data, size_t data_bytes)
-{
-	struct ipc_load_part *part = &load->message.part;
-	struct stat status;
-	int file = -1;
-	int rc = os_memfd_create(CHUNK_LABEL, &file);
+	if (load->message.part.inline_bytes > 0)
+		rc = send_piece(load);
 	if (rc == 0)
-		rc = os_write_all(file, data, data_bytes, 0);
-	if (rc == 0)
-		rc = os_memfd_seal(file);
-	if (rc == 0 && fstat(file, &status) != 0)
-		rc = -errno;
-	if (rc == 0) {
-		part->file_bytes = data_bytes;
-		part->file_time_ns = time_ns(&status.st_mtim);
-		rc = load_send(load, IPC_LOAD_FILE, part_bytes(load), file, true);
-	} else {
-		rc = memory_failed(load, rc);
-	}
-	if (file >= 0)
-		close(file);
-	return rc;
+		rc = load_send(load, IPC_LOAD_STREAM_END, part_bytes(load), -1);
+	return rc ? load_tell(load, error) : 0;
 }
 
 int rgm_load_bytes(struct rgm_load *load, const char *layer, const void *data, size_t data_bytes,
 	const struct rgm_layer_options *options, struct rgm_error *error)
 {
-	if (data_bytes > IPC_CHUNK_MAX_BYTES) {
+	if (data_bytes > IPC_INLINE_MAX_BYTES) {
 		int rc = rgm_load_stream_begin(load, layer, options, error);
 		if (rc == 0)
 			rc = rgm_load_stream_append(load, data, data_bytes, error);
@@ -298,7 +220,9 @@ int rgm_load_bytes(struct rgm_load *load, const char *layer, const void *data, s
 	int rc = begin_part(load, layer, options, error);
 	if (rc)
 		return rc;
-	if (data_bytes <= IPC_INLINE_MAX_BYTES)
-		return send_inline(load, IPC_LOAD_BYTES, data, data_bytes, error);
-	return send_memfd(load, data, data_bytes) ? load_tell(load, error) : 0;
+	if (data_bytes > 0)
+		memcpy(load->message.bytes + part_bytes(load), data, data_bytes);
+	load->message.part.inline_bytes = (uint32_t)data_bytes;
+	rc = load_send(load, IPC_LOAD_BYTES, part_bytes(load), -1);
+	return rc ? load_tell(load, error) : 0;
 }

@@ -7,9 +7,7 @@
 #define TESTS_MANAGER_SERVED_H
 
 #include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "ipc/message_rows.h"
@@ -179,15 +177,6 @@ static inline void raw_healthy(const struct served *served, unsigned open_files)
 {
 	REQUIRE_EQUAL(raw_status(served).header.type, IPC_OK);
 	WAIT_UNTIL(support_open_files() <= open_files);
-}
-
-/* Memory to be passed along, zeros. */
-static inline int raw_memfd(size_t bytes, int seals)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	REQUIRE(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
-	REQUIRE(fcntl(fd, F_ADD_SEALS, seals) == 0);
-	return fd;
 }
 
 #endif

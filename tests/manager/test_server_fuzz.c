@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "tests/manager/served.h"
@@ -164,10 +165,9 @@ static void drop_all(void)
 static void fuzz(void **state)
 {
 	static char bytes[IPC_MESSAGE_MAX_BYTES + 64] __attribute__((aligned(8)));
-	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 	unsigned open_files = support_open_files();
 	uint64_t random = support_seed();
-	int files[] = {open("/dev/null", O_RDWR | O_CLOEXEC), raw_memfd(8, 0), raw_memfd(8, sealed),
+	int files[] = {open("/dev/null", O_RDWR | O_CLOEXEC), memfd_create("test", MFD_CLOEXEC),
 		open(served.folder, O_RDONLY | O_CLOEXEC),
 		open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
 	const size_t file_count = sizeof files / sizeof *files;

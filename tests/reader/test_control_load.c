@@ -98,7 +98,7 @@ static struct rgm_load_report commit(struct rgm_load *load)
 /* --- loads ------------------------------------------------------------------------------------ */
 
 static const size_t sizes[] = {
-	0, 1, 4095, 4096, 4097, 32767, 32768, 32769, 1000000, 4u << 20, (4u << 20) + 1, 9000000};
+	0, 1, 4095, 4096, 4097, 32767, 32768, 32769, 57343, 57344, 57345, 114688, 1000000, 9000000};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
 /* By every way in, of sizes around each limit. */
