@@ -54,8 +54,7 @@ static int check_record(const struct catalog_record *record, struct rgm_error *e
 	if (strlen(name) != record->name_length || ipc_check_name("dimension", name, NULL))
 		return pool_fail(error, RGM_ECORRUPT, "catalog: a record's name breaks the rules");
 	if (record->id == 0 || record->max_bytes == 0 ||
-		record->max_bytes > POOL_MAX_REGION_BYTES ||
-		record->max_bytes % POOL_EXTENT_BYTES)
+		record->max_bytes > POOL_MAX_REGION_BYTES || record->max_bytes % POOL_EXTENT_BYTES)
 		return pool_fail(error, RGM_ECORRUPT, "catalog: the record of '%s' is wrong", name);
 	if (!dim_kind_by_number(record->kind))
 		return pool_fail(error, RGM_EFORMAT,
@@ -102,18 +101,18 @@ int catalog_read(int folder, struct catalog *ret_catalog, struct rgm_error *erro
 	uint64_t bytes = (uint64_t)status.st_size;
 	if (bytes < sizeof catalog.header ||
 		bytes > sizeof catalog.header + IPC_MAX_DIMENSIONS * sizeof *catalog.records) {
-		rc = pool_fail(error, RGM_ECORRUPT, "catalog: %" PRIu64 " bytes are not its size",
-			bytes);
+		rc = pool_fail(
+			error, RGM_ECORRUPT, "catalog: %" PRIu64 " bytes are not its size", bytes);
 		goto out;
 	}
 	size_t record_bytes = bytes - sizeof catalog.header;
 	catalog.records = calloc(1, record_bytes ? record_bytes : 1);
 	rc = catalog.records ? os_read_all(file, &catalog.header, sizeof catalog.header, 0)
-			     : -ENOMEM;
+	                     : -ENOMEM;
 	if (rc == 0)
-		rc = os_read_all(
-			file, catalog.records, record_bytes, sizeof catalog.header);
-	rc = rc ? pool_fail(error, rc, "catalog: %s", strerror(-rc)) : check(&catalog, bytes, error);
+		rc = os_read_all(file, catalog.records, record_bytes, sizeof catalog.header);
+	rc = rc ? pool_fail(error, rc, "catalog: %s", strerror(-rc))
+	        : check(&catalog, bytes, error);
 out:
 	close(file);
 	if (rc)
@@ -155,8 +154,8 @@ static int collect_one(void *context, struct dimension *dimension, const struct 
 	return 0;
 }
 
-static int replace(int folder, const struct catalog_header *header,
-	const struct catalog_record *records)
+static int replace(
+	int folder, const struct catalog_header *header, const struct catalog_record *records)
 {
 	unlinkat(folder, CATALOG_NEW, 0);
 	int file = openat(
@@ -165,8 +164,7 @@ static int replace(int folder, const struct catalog_header *header,
 		return -errno;
 	int rc = os_write_all(file, header, sizeof *header, 0);
 	if (rc == 0)
-		rc = os_write_all(
-			file, records, header->count * sizeof *records, sizeof *header);
+		rc = os_write_all(file, records, header->count * sizeof *records, sizeof *header);
 	if (rc == 0)
 		rc = os_sync_data(file);
 	if (close(file) && rc == 0)
@@ -188,6 +186,13 @@ int catalog_write(struct rgm_manager *manager, enum catalog_state state,
 	int rc = collect.records ? registry_each(manager, collect_one, &collect) : -ENOMEM;
 	if (rc == 0 && change && change->added)
 		fill(&collect.records[collect.count++], change->added, change->added_name);
+	/* Refused ones count, too: they are served again one day. */
+	if (collect.count > manager->max_dimensions) {
+		free(collect.records);
+		return pool_fail(error, RGM_ELIMIT,
+			"the instance has its limit of %u dimensions (max_dimensions)",
+			manager->max_dimensions);
+	}
 	if (rc == 0) {
 		struct catalog_header header = {.magic = CATALOG_MAGIC,
 			.format_version = CATALOG_VERSION,
@@ -196,7 +201,7 @@ int catalog_write(struct rgm_manager *manager, enum catalog_state state,
 			.state = state,
 			.next_dimension_id = manager->next_dimension_id,
 			.version = manager->table ? table_current(manager->table)
-						  : manager->start_version};
+		                                  : manager->start_version};
 		memcpy(header.instance_id, manager->instance_id, sizeof header.instance_id);
 		header.crc32c = checksum(header, collect.records);
 		rc = replace(manager->folder, &header, collect.records);

@@ -11,6 +11,7 @@
 #include "ipc/socket.h"
 #include "pool/error.h"
 #include "pool/os.h"
+#include "regionmgr/manager/files.h"
 #include "regionmgr/manager/sessions.h"
 
 int change_forked(struct rgm_error *error)
@@ -65,6 +66,8 @@ static int make_region(
 		catalog_region_name(dimension->id, dimension->file);
 		int rc = pool_region_create(
 			manager->folder, dimension->file, &options, &dimension->region, error);
+		if (rc == 0)
+			files_keep(pool_region_file(dimension->region));
 		if (rc != -EEXIST || tries == 16)
 			return rc;
 		dimension->id = take_id(manager);
@@ -119,11 +122,11 @@ void change_unmake(struct dimension *dimension)
 	os_sync_folder(dimension->manager->folder);
 }
 
-void change_entry(const struct dimension *dimension, const struct dim_state *state,
-	uint64_t version, struct table_change *ret_change)
+void change_entry(const struct dimension *dimension, struct pool_region *region,
+	const struct dim_state *state, uint64_t version, struct table_change *ret_change)
 {
 	struct pool_region_info info;
-	pool_region_info(dimension->region, &info);
+	pool_region_info(region, &info);
 	struct ipc_dimension entry = {.id = dimension->id,
 		.kind = dimension->kind->number,
 		.name_length = (uint32_t)strlen(state->name),
@@ -156,7 +159,7 @@ static int publish_new(struct rgm_manager *manager, struct dimension *dimension,
 		state->summary = dimension->state->summary;
 		state->changed_ns = os_realtime_ns();
 		struct table_change change;
-		change_entry(dimension, state, version, &change);
+		change_entry(dimension, dimension->region, state, version, &change);
 		rc = table_draft(manager->table, version, &change, 1, &draft, error);
 	}
 	if (rc == 0)
@@ -303,7 +306,8 @@ static int rename_to(struct rgm_manager *manager, struct dimension *dimension, c
 		rc = table_next_version(manager->table, &version, error);
 		if (rc == 0) {
 			struct table_change change;
-			change_entry(dimension, state, state->root.version, &change);
+			change_entry(
+				dimension, dimension->region, state, state->root.version, &change);
 			rc = table_draft(manager->table, version, &change, 1, &draft, error);
 		}
 	}

@@ -16,9 +16,9 @@ int change_make(struct rgm_manager *manager, const struct rgm_create_options *op
 /* Close and remove its region file. The reference stays the caller's. */
 void change_unmake(struct dimension *dimension);
 
-/* The table entry of a dimension in a state, changed at `version`. */
-void change_entry(const struct dimension *dimension, const struct dim_state *state,
-	uint64_t version, struct table_change *ret_change);
+/* The table entry of a dimension with a region in a state, changed at `version`. */
+void change_entry(const struct dimension *dimension, struct pool_region *region,
+	const struct dim_state *state, uint64_t version, struct table_change *ret_change);
 
 /* RGM_EFORKED with its sentence. */
 int change_forked(struct rgm_error *error);

@@ -9,6 +9,8 @@
 
 #include <urcu/compiler.h>
 
+#include "regionmgr/manager/files.h"
+
 #define REGISTRY_BUCKETS 4096u
 
 struct registry {
@@ -59,6 +61,14 @@ int registry_create(struct rgm_manager *manager, struct registry **ret_registry)
 	return 0;
 }
 
+void dimension_close_region(struct pool_region *region)
+{
+	if (!region)
+		return;
+	files_forget(pool_region_file(region));
+	pool_region_close(region);
+}
+
 static void free_state(struct rcu_head *head)
 {
 	free(caa_container_of(head, struct dim_state, rcu));
@@ -77,6 +87,7 @@ void map_figure_put(struct map_figure *figure)
 static void free_dimension(struct rcu_head *head)
 {
 	struct dimension *dimension = caa_container_of(head, struct dimension, rcu);
+	dimension_close_region(dimension->region);
 	free(dimension->state);
 	map_figure_put(dimension->mapped);
 	free(dimension);
@@ -85,10 +96,7 @@ static void free_dimension(struct rcu_head *head)
 static void release(struct urcu_ref *references)
 {
 	struct dimension *dimension = caa_container_of(references, struct dimension, references);
-	/* Closed when its region was retired or at the manager's stop; a dimension that never became
-	 * visible is closed here. */
-	pool_region_close(dimension->region);
-	dimension->region = NULL;
+	/* Its region is closed behind the grace period, too: who looks without a reference sees it. */
 	urcu_bp_call_rcu(&dimension->rcu, free_dimension);
 }
 

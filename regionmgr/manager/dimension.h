@@ -43,22 +43,22 @@ struct dimension {
 	struct rgm_manager *manager;
 	/* constant after creation */
 	uint64_t id;
-	uint32_t index;               /* in the region table */
+	uint32_t index; /* in the region table */
 	const struct dim_kind *kind;
 	uint64_t max_bytes;
-	char file[32];                /* name in the folder */
+	char file[32]; /* name in the folder */
 	struct rgm_principal access[MANAGER_ACCESS_MAX];
 	size_t access_count;
 	/* NULL: refused, `reason` says why. Set once more when the reason was RGM_EINUSE and is gone:
 	 * under commit, store-release; loaded with acquire by dimension_region(). */
 	struct pool_region *region;
-	int refused_code;             /* under commit */
-	char reason[256];             /* written before the dimension is found by anybody */
+	int refused_code; /* under commit */
+	char reason[256]; /* written before the dimension is found by anybody */
 	/* replaced under commit, read under RCU */
 	struct dim_state *state;
-	bool dropped;                 /* under commit */
+	bool dropped;                        /* under commit */
 	atomic_uint_least64_t retired_pages; /* relaxed: a figure */
-	struct map_figure *mapped;    /* constant */
+	struct map_figure *mapped;           /* constant */
 };
 
 int registry_create(struct rgm_manager *manager, struct registry **ret_registry);
@@ -73,10 +73,13 @@ static inline struct pool_region *dimension_region(const struct dimension *dimen
 	return __atomic_load_n(&dimension->region, __ATOMIC_ACQUIRE);
 }
 void dimension_get(struct dimension *dimension);
+/* As it is: dirty if it was changed. NULL is allowed. */
+void dimension_close_region(struct pool_region *region);
 
 /* The following under the commit lock; they cannot fail. */
 /* Make it found; the registry takes a reference. A state that it had before is freed. */
-void registry_add(struct rgm_manager *manager, struct dimension *dimension, struct dim_state *state);
+void registry_add(
+	struct rgm_manager *manager, struct dimension *dimension, struct dim_state *state);
 /* Replace its state, perhaps under another name. The old one is freed after a grace period. */
 void registry_update(struct dimension *dimension, struct dim_state *state);
 /* Not found any more; the registry's reference is given back. */

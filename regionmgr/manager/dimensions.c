@@ -10,6 +10,7 @@
 
 #include "pool/error.h"
 #include "regionmgr/manager/change.h"
+#include "regionmgr/manager/files.h"
 #include "regionmgr/manager/open.h"
 
 /* Open the region and verify the kind's own blocks. */
@@ -33,6 +34,7 @@ static int open_region(struct dimension *dimension, struct pool_region **ret_reg
 		pool_region_close(region);
 		return rc;
 	}
+	files_keep(pool_region_file(region));
 	*ret_region = region;
 	*ret_root = info.root;
 	return 0;
@@ -85,9 +87,14 @@ static int open_one(struct rgm_manager *manager, const struct catalog_record *re
 	return 0;
 }
 
-int dimensions_open(struct rgm_manager *manager, const struct catalog *catalog,
-	struct rgm_error *error)
+int dimensions_open(
+	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error)
 {
+	if (catalog->header.count > manager->max_dimensions)
+		return pool_fail(error, RGM_ELIMIT,
+			"the instance has %u dimensions, more than its limit of %u "
+			"(max_dimensions)",
+			catalog->header.count, manager->max_dimensions);
 	for (uint32_t i = 0; i < catalog->header.count; i++) {
 		int rc = open_one(manager, &catalog->records[i]);
 		if (rc)
@@ -143,16 +150,19 @@ static bool is_in_use(const struct dimension *dimension)
 	return dimension->region == NULL && dimension->refused_code == RGM_EINUSE;
 }
 
-/* Under commit, or before anybody else is there. */
+/* Publish the served ones in one version, before anybody else is there. */
 static int publish(struct rgm_manager *manager, struct dimension **dimensions, size_t count,
 	struct rgm_error *error)
 {
 	struct table_change *changes = calloc(count + 1, sizeof *changes);
 	if (!changes)
 		return pool_fail(error, -ENOMEM, "publishing %zu dimensions: no memory", count);
-	for (size_t i = 0; i < count; i++)
-		change_entry(dimensions[i], dimensions[i]->state,
-			dimensions[i]->state->root.version, &changes[i]);
+	for (size_t i = 0; i < count; i++) {
+		const struct dim_state *dim_state = dimensions[i]->state;
+		dimensions[i]->index = (uint32_t)i;
+		change_entry(dimensions[i], dimensions[i]->region, dim_state,
+			dim_state->root.version, &changes[i]);
+	}
 	struct table_draft *draft;
 	uint64_t version;
 	int rc = table_next_version(manager->table, &version, error);
@@ -166,49 +176,61 @@ static int publish(struct rgm_manager *manager, struct dimension **dimensions, s
 
 int dimensions_publish(struct rgm_manager *manager, struct rgm_error *error)
 {
-	struct gather served;
+	struct gather served, in_use;
 	int rc = gather_all(manager, &served, is_served);
 	if (rc)
 		rc = pool_fail(error, rc, "publishing the dimensions: %s", strerror(-rc));
-	for (size_t i = 0; i < served.count; i++)
-		served.dimensions[i]->index = (uint32_t)i;
 	if (rc == 0 && served.count)
 		rc = publish(manager, served.dimensions, served.count, error);
 	let_go(&served);
-	struct gather in_use;
-	if (rc == 0 && gather_all(manager, &in_use, is_in_use) == 0) {
-		atomic_store(&manager->in_use, in_use.count);
-		let_go(&in_use);
+	if (rc)
+		return rc;
+	rc = gather_all(manager, &in_use, is_in_use);
+	if (rc)
+		rc = pool_fail(error, rc, "opening the dimensions: %s", strerror(-rc));
+	atomic_store(&manager->in_use, in_use.count);
+	/* Its thread sleeps until there is something to do. */
+	if (in_use.count)
+		reclaim_wake(manager->reclaim);
+	let_go(&in_use);
+	return rc;
+}
+
+/* Everything that can fail first: until it is published nobody finds the region. */
+static int draft_again(struct dimension *dimension, struct pool_region **ret_region,
+	struct dim_state *state, struct table_draft **ret_draft)
+{
+	struct rgm_manager *manager = dimension->manager;
+	struct table_change change;
+	uint64_t version;
+	int rc = open_region(dimension, ret_region, &state->root, &state->summary, NULL);
+	if (rc)
+		return rc;
+	rc = table_free_index(manager->table, &dimension->index, NULL);
+	if (rc == 0)
+		rc = table_next_version(manager->table, &version, NULL);
+	if (rc == 0) {
+		change_entry(dimension, *ret_region, state, state->root.version, &change);
+		rc = table_draft(manager->table, version, &change, 1, ret_draft, NULL);
 	}
+	if (rc)
+		dimension_close_region(*ret_region);
 	return rc;
 }
 
 static bool retry_one(struct rgm_manager *manager, struct dimension *dimension)
 {
-	struct pool_region *region;
+	struct pool_region *region = NULL;
+	struct table_draft *draft = NULL;
 	struct dim_state *state = dim_state_create(dimension, dimension->state->name);
-	if (!state)
-		return false;
-	int rc = open_region(dimension, &region, &state->root, &state->summary, NULL);
-	if (rc) {
-		free(state);
-		return false;
-	}
-	if (table_free_index(manager->table, &dimension->index, NULL)) {
-		pool_region_close(region);
+	if (!state || draft_again(dimension, &region, state, &draft)) {
 		free(state);
 		return false;
 	}
 	registry_update(dimension, state);
-	__atomic_store_n(&dimension->region, region, __ATOMIC_RELEASE);
 	dimension->refused_code = 0;
-	if (publish(manager, &dimension, 1, NULL)) {
-		/* The next try publishes it: it stays refused until then. */
-		__atomic_store_n(&dimension->region, NULL, __ATOMIC_RELEASE);
-		dimension->refused_code = RGM_EINUSE;
-		pool_region_close(region);
-		return false;
-	}
+	__atomic_store_n(&dimension->region, region, __ATOMIC_RELEASE);
+	table_publish(manager->table, draft, false);
 	manager_log(manager, RGM_LOG_INFO, "served", MANAGER_FIELDS({"name", state->name, 0}),
 		"dimension '%s' is served: the readers of the earlier manager are gone",
 		state->name);
@@ -217,10 +239,12 @@ static bool retry_one(struct rgm_manager *manager, struct dimension *dimension)
 
 void dimensions_retry(struct rgm_manager *manager)
 {
-	struct gather waiting;
+	struct gather waiting = {0};
 	size_t left = 0;
 	pthread_mutex_lock(&manager->commit);
-	if (!manager->stopping && gather_all(manager, &waiting, is_in_use) == 0) {
+	if (!manager->stopping) {
+		if (gather_all(manager, &waiting, is_in_use))
+			left = 1; /* no memory now: look again */
 		for (size_t i = 0; i < waiting.count; i++)
 			left += !retry_one(manager, waiting.dimensions[i]);
 		let_go(&waiting);
@@ -266,8 +290,9 @@ int dimensions_close(struct rgm_manager *manager, struct rgm_error *error)
 	for (size_t i = 0; i < served.count; i++) {
 		struct dimension *dimension = served.dimensions[i];
 		struct rgm_error why;
-		int failed = pool_region_close_clean(
-			dimension->region, &dimension->state->root, &why);
+		files_forget(pool_region_file(dimension->region));
+		int failed =
+			pool_region_close_clean(dimension->region, &dimension->state->root, &why);
 		dimension->region = NULL;
 		if (failed) {
 			manager_log(manager, RGM_LOG_ERROR, "close",

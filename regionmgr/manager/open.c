@@ -16,6 +16,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/change.h"
+#include "regionmgr/manager/files.h"
 #include "regionmgr/manager/sessions.h"
 
 #define LOCK_FILE "lock"
@@ -30,37 +31,6 @@ int manager_thread(pthread_t *ret_thread, void *(*run)(void *argument), void *ar
 	int rc = pthread_create(ret_thread, NULL, run, argument);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return -rc;
-}
-
-/* --- Forks: the child must not keep the instance's lock ---------------------------------------- */
-
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all_locks */
-static int all_locks[64];                                    /* descriptors + 1; 0: free */
-static pthread_once_t all_once = PTHREAD_ONCE_INIT;
-
-static void forget_locks(void)
-{
-	for (size_t i = 0; i < sizeof all_locks / sizeof all_locks[0]; i++)
-		if (all_locks[i])
-			close(all_locks[i] - 1);
-}
-
-static void register_fork(void)
-{
-	pthread_atfork(NULL, NULL, forget_locks);
-}
-
-static void swap_lock(int from, int to)
-{
-	pthread_once(&all_once, register_fork);
-	pthread_mutex_lock(&all_lock);
-	for (size_t i = 0; i < sizeof all_locks / sizeof all_locks[0]; i++) {
-		if (all_locks[i] == from) {
-			all_locks[i] = to;
-			break;
-		}
-	}
-	pthread_mutex_unlock(&all_lock);
 }
 
 /* --- Steps of opening ------------------------------------------------------------------------- */
@@ -179,7 +149,11 @@ static int take_lock(struct rgm_manager *manager, struct rgm_error *error)
 		pool_hint(error, "regionctl status");
 		return RGM_EINUSE;
 	}
-	swap_lock(0, manager->lock_file + 1);
+	rc = files_watch();
+	if (rc == 0)
+		rc = files_keep(manager->lock_file);
+	if (rc)
+		return pool_fail(error, rc, "following forks: %s", strerror(-rc));
 	int length = snprintf(holder, sizeof holder, "%d\n", (int)getpid());
 	if (ftruncate(manager->lock_file, 0) ||
 		os_write_all(manager->lock_file, holder, (size_t)length, 0))
@@ -250,10 +224,7 @@ static void dismantle(struct rgm_manager *manager)
 	if (manager->registry)
 		registry_destroy(manager);
 	table_destroy(manager->table);
-	if (manager->lock_file >= 0) {
-		swap_lock(manager->lock_file + 1, 0);
-		close(manager->lock_file);
-	}
+	files_close(manager->lock_file);
 	if (manager->folder >= 0)
 		close(manager->folder);
 	pthread_mutex_destroy(&manager->commit);

@@ -85,6 +85,14 @@ static uint64_t pages_of(const struct retired *retired)
 	return pages;
 }
 
+void reclaim_wake(struct reclaim *reclaim)
+{
+	pthread_mutex_lock(&reclaim->wake_lock);
+	reclaim->work = true;
+	pthread_cond_signal(&reclaim->wake);
+	pthread_mutex_unlock(&reclaim->wake_lock);
+}
+
 void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t version)
 {
 	if (!retired->count) {
@@ -104,10 +112,7 @@ void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t ver
 		&reclaim->retired_bytes, pages * POOL_PAGE_BYTES, memory_order_relaxed);
 	cds_wfcq_node_init(&retired->node);
 	cds_wfcq_enqueue(&reclaim->head, &reclaim->tail, &retired->node);
-	pthread_mutex_lock(&reclaim->wake_lock);
-	reclaim->work = true;
-	pthread_cond_signal(&reclaim->wake);
-	pthread_mutex_unlock(&reclaim->wake_lock);
+	reclaim_wake(reclaim);
 }
 
 /* --- Deciding --------------------------------------------------------------------------------- */

@@ -42,6 +42,9 @@ void retired_free(struct retired *retired);
 /* Hand over: these were reachable up to version `version` - 1. Takes a reference to the dimension. */
 void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t version);
 
+/* Let its thread look around: there is something else for it to do (dimensions_retry()). */
+void reclaim_wake(struct reclaim *reclaim);
+
 /* One whole scan and everything that it frees, in the calling thread. Returns blocks freed. Takes
  * reclaim.lock; may be called under the commit lock. */
 size_t reclaim_run(struct reclaim *reclaim);

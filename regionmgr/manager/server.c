@@ -31,6 +31,7 @@
 #include "ipc/socket.h"
 #include "pool/error.h"
 #include "pool/os.h"
+#include "regionmgr/manager/files.h"
 
 #define EVENTS_MAX         64
 #define ACCEPTS_MAX        16
@@ -110,7 +111,7 @@ void client_end(struct manager_server *server, struct client *client)
 	if (client->job)
 		return;
 	client->ended = true;
-	close(client->socket);
+	files_close(client->socket);
 	client->socket = -1;
 	cds_list_del(&client->waiting);
 	cds_list_move(&client->all, &server->ended);
@@ -195,6 +196,7 @@ static struct client *client_create(
 	client->peer = *peer;
 	client->owner = peer_is_owner(peer);
 	client->hello_deadline_ns = ipc_deadline(IPC_HELLO_MS);
+	files_keep(socket);
 	cds_list_add_tail(&client->all, &server->clients);
 	cds_list_add_tail(&client->waiting, &server->greeting);
 	atomic_fetch_add_explicit(&server->client_count, 1, memory_order_relaxed);
@@ -365,7 +367,8 @@ static void *event_thread(void *argument)
 
 static void server_free(struct manager_server *server)
 {
-	int files[] = {server->listener, server->epoll, server->wake, server->reserve};
+	int files[] = {server->epoll, server->wake, server->reserve};
+	files_close(server->listener);
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		if (files[i] >= 0)
 			close(files[i]);
@@ -403,6 +406,8 @@ static int open_socket(struct manager_server *server, struct rgm_error *error)
 		rc = ipc_listen(manager->socket_path, manager->access_count > 0 ? 0666 : 0600,
 			&server->listener, error);
 	struct stat status;
+	if (rc == 0)
+		files_keep(server->listener);
 	if (rc == 0 && lstat(manager->socket_path, &status) == 0) {
 		server->socket_device = status.st_dev;
 		server->socket_inode = status.st_ino;

@@ -9,7 +9,9 @@
  */
 #include "regionmgr/manager/sessions.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -61,6 +63,24 @@ struct sessions {
 	uint64_t next_number;
 };
 
+/* Names that an earlier run of this instance left, which was killed. Its readers keep what they map.
+ * The caller holds the instance's lock: no other run uses them. */
+static void remove_leftovers(const struct rgm_manager *manager)
+{
+	char first[IPC_SHM_NAME_BYTES], name[IPC_SHM_NAME_BYTES];
+	ipc_segment_name(manager->instance_id, 0, first);
+	size_t prefix = strlen(first) - 1; /* all but the number */
+	DIR *folder = opendir("/dev/shm");
+	if (!folder)
+		return; /* a number that is in the way fails its attach with a sentence */
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		snprintf(name, sizeof name, "/%.*s", (int)sizeof name - 2, entry->d_name);
+		if (strncmp(name, first, prefix) == 0)
+			os_shm_unlink(name);
+	}
+	closedir(folder);
+}
+
 int sessions_create(struct rgm_manager *manager, struct sessions **ret_sessions)
 {
 	struct sessions *sessions = calloc(1, sizeof *sessions);
@@ -68,6 +88,7 @@ int sessions_create(struct rgm_manager *manager, struct sessions **ret_sessions)
 		return -ENOMEM;
 	sessions->manager = manager;
 	sessions->next_number = 1;
+	remove_leftovers(manager);
 	pthread_mutex_init(&sessions->lock, NULL);
 	*ret_sessions = sessions;
 	return 0;

@@ -224,7 +224,7 @@ static int prepare(struct rgm_writer *writer, struct commit *commit, struct rgm_
 			return rc;
 	}
 	struct table_change change;
-	change_entry(dimension, commit->state, commit->version, &change);
+	change_entry(dimension, dimension->region, commit->state, commit->version, &change);
 	rc = table_draft(manager->table, commit->version, &change, 1, &commit->draft, error);
 	if (rc == 0 && writer->creates)
 		rc = catalog_write(manager, CATALOG_RUNNING,

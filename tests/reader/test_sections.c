@@ -293,6 +293,7 @@ static void test_barriers(void **state)
 	struct instance *instance = *state;
 	static const uint32_t disabled[] = {0, RGM_DISABLE_MEMBARRIER, RGM_DISABLE_PEERPIDFD,
 		RGM_DISABLE_MEMBARRIER | RGM_DISABLE_PEERPIDFD};
+	instance->daemon = false;
 	for (size_t i = 0; i < sizeof disabled / sizeof *disabled; i++) {
 		instance->options.disable = disabled[i];
 		instance_start(instance);

@@ -12,6 +12,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Processes that this one has to wait for. */
+static pid_t known[256];
+
+static void know(pid_t pid)
+{
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (!known[i]) {
+			known[i] = pid;
+			return;
+		}
+	}
+	support_fail(__FILE__, __LINE__, "too many children");
+}
+
+static void forget(pid_t pid)
+{
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (known[i] == pid)
+			known[i] = 0;
+}
+
 struct child child_start(child_run *run, void *context)
 {
 	int pair[2];
@@ -25,11 +46,13 @@ struct child child_start(child_run *run, void *context)
 		if (getppid() != parent)
 			_exit(98);
 		close(pair[0]);
+		memset(known, 0, sizeof known);
 		struct child other = {.talk = pair[1]};
 		run(&other, context);
 		_exit(0);
 	}
 	close(pair[1]);
+	know(pid);
 	return (struct child){.pid = pid, .talk = pair[0]};
 }
 
@@ -64,8 +87,10 @@ static int wait_for(pid_t pid)
 	uint64_t until = support_now_ms() + 2 * SUPPORT_LIMIT_MS;
 	for (;;) {
 		pid_t got = waitpid(pid, &status, WNOHANG);
-		if (got == pid)
+		if (got == pid) {
+			forget(pid);
 			return status;
+		}
 		if ((got < 0 && errno != EINTR) || support_now_ms() > until)
 			return -1;
 		support_sleep_ms(1);
@@ -116,9 +141,21 @@ void support_reap(pid_t pid)
 	REQUIRE(wait_for(pid) != -1);
 }
 
-void support_no_children(void)
+void support_adopt(pid_t pid)
 {
-	int status;
-	pid_t pid = waitpid(-1, &status, WNOHANG);
-	REQUIRE(pid == -1 && errno == ECHILD);
+	know(pid);
+}
+
+unsigned support_end_children(pid_t but)
+{
+	unsigned count = 0;
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		pid_t pid = known[i];
+		if (!pid || pid == but)
+			continue;
+		count++;
+		kill(pid, SIGKILL);
+		REQUIRE(wait_for(pid) != -1);
+	}
+	return count;
 }

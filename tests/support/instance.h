@@ -45,6 +45,7 @@ unsigned instance_shm_names(const struct instance *instance);
 #define INSTANCE_TEST(function)                                                                    \
 	cmocka_unit_test_setup_teardown(function, instance_setup, instance_teardown)
 int instance_setup(void **state);          /* prepared and started, RGM_TEST_DAEMON decides */
+int instance_setup_daemon(void **state);   /* the same with regionmgrd in any case */
 int instance_setup_prepared(void **state); /* prepared only */
 int instance_teardown(void **state);
 #define PREPARED_TEST(function)                                                                    \

@@ -121,10 +121,12 @@ void child_wait_stopped(const struct child *child);
 
 /* From now on processes whose parent died belong to this one. */
 void support_adopt_orphans(void);
+/* One that will belong to this one, so that it does not outlive the test. */
+void support_adopt(pid_t pid);
 /* Wait for a process that was adopted. */
 void support_reap(pid_t pid);
-/* No child is left. */
-void support_no_children(void);
+/* Kill the children that are left, but one (0: none); returns how many there were. */
+unsigned support_end_children(pid_t but);
 
 /* --- Bytes that say what they are ------------------------------------------------------------- */
 

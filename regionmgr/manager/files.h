@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Descriptors that a fork of the manager's process must not keep. The child's copy of a manager is dead,
+ * but its copies of descriptors are not: a lock would last, a socket would listen on and hide from
+ * readers that the manager is gone, for as long as a worker lives that has nothing to do with it.
+ *
+ * A descriptor is kept here from its opening to its closing; what is here is closed in every forked
+ * child. Between opening and files_keep() a fork can slip through: its child then keeps the descriptor
+ * until it ends or calls exec. Thread-safe.
+ */
+#ifndef MANAGER_FILES_H
+#define MANAGER_FILES_H
+
+/* Follow forks from now on, in this process. 0 or -errno. */
+int files_watch(void);
+/* 0 or -ENOMEM. */
+int files_keep(int file);
+/* No more: before somebody else closes it. */
+void files_forget(int file);
+/* Close and forget. A negative number is allowed. */
+void files_close(int file);
+
+#endif
