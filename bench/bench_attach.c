@@ -157,7 +157,7 @@ static bool rows_dimensions(
 			break;
 		snprintf(row, sizeof(row), "attach, %llu dimensions", (unsigned long long)count);
 		good = row_attach(bench, row, &instance, folder, path, BENCH_BIG_BYTES, figure);
-		bench_slope_add(&slope, (double)count);
+		bench_slope_add(&slope, (double)count, 1);
 		bench_instance_stop(&instance);
 	}
 	bench_slope_print(bench, "attach", "us", "dimensions", &slope);
@@ -202,7 +202,7 @@ static bool rows_sizes(
 		snprintf(row, sizeof(row), "attach, one dimension of %llu MB",
 			(unsigned long long)(bytes / 1000000));
 		good = row_attach(bench, row, &instance, folder, path, BENCH_BIG_BYTES, figure);
-		bench_slope_add(&slope, (double)bytes / 1e6);
+		bench_slope_add(&slope, (double)bytes / 1e6, 1);
 		if (good && bytes == BENCH_BIG_BYTES)
 			good = row_attach_and_scan(bench, &instance, folder, path, figure);
 		bench_instance_stop(&instance);

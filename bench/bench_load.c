@@ -153,9 +153,9 @@ static bool rows_memory(struct load *load)
 		snprintf(row, sizeof(row), "load %llu MB from memory",
 			(unsigned long long)(sizes[i] / 1000000));
 		good = bench_row(load->bench, row, "ms", BENCH_LOWER, subjects, 3, 20);
-		bench_slope_add(&slope, (double)sizes[i] / 1e6);
+		bench_slope_add(&slope, (double)sizes[i] / 1e6, (double)sizes[i] / 1e6);
 	}
-	bench_slope_print(load->bench, "load from memory", "ms", "MB", &slope);
+	bench_slope_print(load->bench, "load from memory", "ms per MB", "MB", &slope);
 	load->sync = true;
 	good = good && bench_row(load->bench, "load 280 MB from memory and make it durable", "ms",
 			       BENCH_LOWER, subjects, 3, 12);

@@ -336,7 +336,7 @@ static bool with_dimensions(
 		snprintf(row, sizeof(row), "enter+exit+lookup by name, %llu dimensions",
 			(unsigned long long)dimensions);
 		good = bench_row(bench, row, "ns", BENCH_LOWER, subjects, 2, 60);
-		bench_slope_add(slope, (double)dimensions);
+		bench_slope_add(slope, (double)dimensions, 1);
 	}
 	close_section(&section);
 	rgm_slot_close(fence.slot);
@@ -424,6 +424,17 @@ enum news_way {
 	NEWS_WAYS
 };
 
+static void see_raw(struct news *news, uint32_t sample, enum news_way way)
+{
+	uint32_t word;
+
+	while ((word = atomic_load_explicit(&news->word, memory_order_acquire)) != sample)
+		if (way == NEWS_SLEEP)
+			syscall(SYS_futex, &news->word, FUTEX_WAIT, word, NULL, NULL, 0);
+		else
+			bench_pause();
+}
+
 /* Wait for one sample and say when it was seen. */
 static uint64_t see(struct news *news, struct rgm_session *session, enum news_way way, bool raw)
 {
@@ -434,14 +445,7 @@ static uint64_t see(struct news *news, struct rgm_session *session, enum news_wa
 	atomic_store(&news->raw, raw);
 	atomic_store(&news->asked, sample);
 	if (raw)
-		while (atomic_load_explicit(&news->word, memory_order_acquire) != sample)
-			if (way == NEWS_SLEEP)
-				syscall(SYS_futex, &news->word, FUTEX_WAIT,
-					atomic_load(&news->word) == sample ? sample + 1
-									   : sample - 1,
-					NULL, NULL, 0);
-			else
-				bench_pause();
+		see_raw(news, sample, way);
 	else if (way == NEWS_SPIN)
 		while (rgm_current_version(session) == before)
 			bench_pause();

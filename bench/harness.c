@@ -264,12 +264,12 @@ bool bench_row(const struct bench *bench, const char *row, const char *unit,
 
 /* --- slopes and notes --------------------------------------------------------------------------- */
 
-void bench_slope_add(struct bench_slope *slope, double size)
+void bench_slope_add(struct bench_slope *slope, double size, double per)
 {
 	if (slope->count == 16)
 		return;
 	slope->size[slope->count] = size;
-	slope->median[slope->count++] = last_median;
+	slope->median[slope->count++] = last_median / per;
 }
 
 void bench_slope_print(const struct bench *bench, const char *row, const char *unit,

@@ -56,14 +56,15 @@ void bench_print(const struct bench *bench, const char *row, const char *unit,
 	enum bench_better better, const char *const *names, double (*values)[BENCH_RUNS_MAX],
 	size_t count, unsigned runs);
 
-/* How a row's cost grows from one size to the next, from the last bench_row() or bench_print() of
- * ours for each: call bench_slope_add() after each row, then print. */
+/* How a row's cost grows from one size to the next: call bench_slope_add() after each row, with the
+ * size and what ours is to be divided by (1, or the work done, where that grows with the size), then
+ * print. */
 struct bench_slope {
 	double size[16];
 	double median[16];
 	size_t count;
 };
-void bench_slope_add(struct bench_slope *slope, double size);
+void bench_slope_add(struct bench_slope *slope, double size, double per);
 /* Prints the least-squares change for each doubling of the size, and the last median / the first. */
 void bench_slope_print(const struct bench *bench, const char *row, const char *unit,
 	const char *size_name, const struct bench_slope *slope);
