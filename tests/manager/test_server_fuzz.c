@@ -5,8 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+
+#include <linux/sockios.h>
 
 #include "tests/manager/served.h"
 
@@ -31,7 +36,7 @@ static int stop(void **state)
 #define FUZZ_MESSAGES 20000
 
 /* A request that may be right: of a known type and size, with bytes that mean something. */
-static size_t fuzz_template(uint64_t *random, char *bytes)
+static size_t fuzz_template(uint64_t *random, bool loading, char *bytes)
 {
 	static const struct {
 		enum ipc_type type;
@@ -61,6 +66,11 @@ static size_t fuzz_template(uint64_t *random, char *bytes)
 		{IPC_CANCEL, sizeof(struct ipc_header)},
 	};
 	size_t which = support_below(random, sizeof types / sizeof *types);
+	/* A load is a conversation of its own: stay in it for a while, mostly by what is in turn. */
+	while (loading && support_below(random, 40) &&
+		(types[which].type < IPC_LOAD_FILE ||
+			(types[which].type != IPC_LOAD_BYTES && support_below(random, 2))))
+		which = support_below(random, sizeof types / sizeof *types);
 	memset(bytes, 0, types[which].bytes);
 	if (types[which].type == IPC_HELLO) {
 		struct ipc_hello hello = raw_hello_message();
@@ -73,7 +83,8 @@ static size_t fuzz_template(uint64_t *random, char *bytes)
 		part->inline_bytes = (uint32_t)(text - part->name_bytes);
 		memset(bytes + sizeof *part, 'a' + (int)support_below(random, 3), text);
 	} else if (types[which].bytes > sizeof(struct ipc_header)) {
-		bytes[sizeof(struct ipc_header)] = (char)('a' + support_below(random, 3));
+		bytes[sizeof(struct ipc_header)] =
+			(char)((types[which].type == IPC_MAP ? 1 : 'a') + support_below(random, 3));
 	}
 	if (types[which].type == IPC_LOAD_BEGIN)
 		((struct ipc_load_begin *)(void *)bytes)->flags =
@@ -127,6 +138,15 @@ static bool fuzz_send(int fd, const char *bytes, size_t size, const int *file)
 	return true;
 }
 
+/* Until the manager has taken what was sent, or has ended the connection. */
+static void fuzz_await(int fd)
+{
+	struct pollfd entry = {.fd = fd};
+	int left = 1;
+	while (ioctl(fd, SIOCOUTQ, &left) == 0 && left > 0 && poll(&entry, 1, 0) == 0)
+		sched_yield();
+}
+
 /* Take what was answered, with the files that come along. */
 static void fuzz_drain(int fd)
 {
@@ -172,22 +192,28 @@ static void fuzz(void **state)
 		open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
 	const size_t file_count = sizeof files / sizeof *files;
 	int healthy = raw_client(&served), fd = -1;
+	bool loading = false;
 	(void)state;
 	for (uint32_t i = 0; i < FUZZ_MESSAGES; i++) {
 		if (fd < 0)
 			fd = support_below(&random, 16) ? raw_client(&served)
 			                                : raw_connect(&served);
-		size_t size = fuzz_template(&random, bytes);
-		if (support_below(&random, 3) == 0)
+		size_t size = fuzz_template(&random, loading, bytes);
+		uint16_t type = ((struct ipc_header *)(void *)bytes)->type;
+		loading = type == IPC_LOAD_BEGIN || (loading && type >= IPC_LOAD_FILE);
+		if (support_below(&random, loading ? 30 : 3) == 0)
 			size = fuzz_change(&random, bytes, size, sizeof bytes);
-		const int *file = support_below(&random, 4) == 0
+		const int *file = support_below(&random, type == IPC_LOAD_FILE ? 2 : 40) == 0
 		                          ? &files[support_below(&random, file_count)]
 		                          : NULL;
 		bool open_still = fuzz_send(fd, bytes, size, file);
+		if (support_below(&random, 8))
+			fuzz_await(fd);
 		fuzz_drain(fd);
 		if (!open_still || support_below(&random, 200) == 0) {
 			close(fd);
 			fd = -1;
+			loading = false;
 		}
 		if (i % 250 == 0) {
 			raw_request(healthy, IPC_STATUS, i + 2);
