@@ -16,7 +16,7 @@
 
 #include "pool/crc32c_internal.h"
 
-#define SLICES	   8
+#define SLICES     8
 #define EXPONENTS  67 /* a length in bits has up to 67 bits */
 #define BYTE_SHIFT 3  /* x^(8n) = x^(n << 3) */
 
@@ -105,9 +105,9 @@ static uint32_t scalar(uint32_t crc, const void *data, size_t bytes)
 		uint32_t high = load32(at + 4);
 
 		state = slices[7][low & 0xff] ^ slices[6][low >> 8 & 0xff] ^
-			slices[5][low >> 16 & 0xff] ^ slices[4][low >> 24] ^
-			slices[3][high & 0xff] ^ slices[2][high >> 8 & 0xff] ^
-			slices[1][high >> 16 & 0xff] ^ slices[0][high >> 24];
+		        slices[5][low >> 16 & 0xff] ^ slices[4][low >> 24] ^
+		        slices[3][high & 0xff] ^ slices[2][high >> 8 & 0xff] ^
+		        slices[1][high >> 16 & 0xff] ^ slices[0][high >> 24];
 	}
 	for (; bytes > 0; bytes--)
 		state = scalar_byte(state, *at++);

@@ -31,8 +31,8 @@
 
 /* --- sse42 ------------------------------------------------------------------------------------ */
 
-#define LONG_BYTES  1024u
-#define SHORT_BYTES 128u
+#define LONG_BYTES  ((size_t)1024)
+#define SHORT_BYTES ((size_t)128)
 
 /* Constants that multiply a register as `bytes` further bytes would. */
 struct shifts {
@@ -113,8 +113,9 @@ SSE42_TARGET uint32_t crc32c_sse42(uint32_t crc, const void *data, size_t bytes)
 
 /* --- avx512 ----------------------------------------------------------------------------------- */
 
-#define VECTOR_BYTES 64u
-#define VECTORS	     4u
+#define LANE_BYTES   ((size_t)16)
+#define VECTOR_BYTES ((size_t)64)
+#define VECTORS      4
 #define STRIDE_BYTES (VECTOR_BYTES * VECTORS)
 #define FOLD_MIN     (2 * STRIDE_BYTES) /* below this the crc32 instruction is as fast */
 
@@ -142,9 +143,9 @@ int crc32c_avx512_prepare(void)
 		return 0;
 	fold_by_stride = fold_for(STRIDE_BYTES);
 	for (unsigned int i = 1; i < VECTORS; i++)
-		fold_by_vectors[i] = fold_for(i * (uint64_t)VECTOR_BYTES);
+		fold_by_vectors[i] = fold_for(i * VECTOR_BYTES);
 	for (unsigned int i = 0; i < 3; i++)
-		fold_lanes[i] = fold_for((3 - i) * 16u);
+		fold_lanes[i] = fold_for((3 - i) * LANE_BYTES);
 	return 1;
 }
 

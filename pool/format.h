@@ -58,46 +58,49 @@
 
 #include <regionmgr/types.h>
 
-#define POOL_FORMAT_VERSION  1u
-#define POOL_MAGIC           0x010047455247524dull /* "MRGREG\0\1" in memory */
-#define POOL_BYTE_ORDER      0x01020304u
-#define POOL_PAGE_BYTES      ((uint64_t)RGM_PAGE_BYTES)
-#define POOL_EXTENT_BYTES    ((uint64_t)RGM_EXTENT_BYTES)
-#define POOL_EXTENT_PAGES    (POOL_EXTENT_BYTES / POOL_PAGE_BYTES)
-#define POOL_HEADER_BYTES    POOL_EXTENT_BYTES /* before extent 0 */
-#define POOL_FIRST_PAGE      (POOL_HEADER_BYTES / POOL_PAGE_BYTES)
-#define POOL_SLOT_BYTES      4096u
-#define POOL_SLOT_DISTANCE   65536u
+#define POOL_FORMAT_VERSION   1u
+#define POOL_MAGIC            0x010047455247524dull /* "MRGREG\0\1" in memory */
+#define POOL_BYTE_ORDER       0x01020304u
+#define POOL_PAGE_BYTES       ((uint64_t)RGM_PAGE_BYTES)
+#define POOL_EXTENT_BYTES     ((uint64_t)RGM_EXTENT_BYTES)
+#define POOL_EXTENT_PAGES     (POOL_EXTENT_BYTES / POOL_PAGE_BYTES)
+#define POOL_HEADER_BYTES     POOL_EXTENT_BYTES /* before extent 0 */
+#define POOL_FIRST_PAGE       (POOL_HEADER_BYTES / POOL_PAGE_BYTES)
+#define POOL_SLOT_BYTES       4096u
+#define POOL_SLOT_DISTANCE    65536u
 #define POOL_MAX_REGION_BYTES (1ull << 43) /* descriptors number pages by 32 bits */
-#define POOL_LOCK_READERS    0ull
-#define POOL_LOCK_SERVED     (1ull << 62)
+#define POOL_LOCK_READERS     0ull
+#define POOL_LOCK_SERVED      (1ull << 62)
 
-enum pool_state { POOL_CLEAN = 1, POOL_DIRTY = 2 };
+enum pool_state {
+	POOL_CLEAN = 1,
+	POOL_DIRTY = 2
+};
 
 struct pool_superblock {
-	uint64_t magic;            /*    0 */
-	uint32_t format_version;   /*    8 */
-	uint32_t byte_order;       /*   12 */
-	uint32_t page_bytes;       /*   16 */
-	uint32_t extent_bytes;     /*   20 */
-	uint64_t sequence;         /*   24  number of this superblock, from 1 */
-	uint32_t state;            /*   32  enum pool_state */
-	uint32_t kind;             /*   36  enum rgm_kind */
-	uint64_t dimension_id;     /*   40 */
-	uint8_t instance_id[16];   /*   48 */
-	uint8_t incarnation[16];   /*   64  the manager's run that wrote this */
-	uint64_t file_bytes;       /*   80  header and extents; the file is at least as long */
-	uint64_t max_bytes;        /*   88 */
-	uint64_t root_offset;      /*   96  0: no content yet; all of root_ is 0 if DIRTY */
-	uint64_t root_bytes;       /*  104 */
-	uint64_t root_version;     /*  112 */
-	uint64_t root_generation;  /*  120 */
-	uint32_t root_crc32c;      /*  128 */
-	uint32_t map_crc32c;       /*  132 */
-	uint64_t map_offset;       /*  136  of a page; all of map_ is 0 if DIRTY or without extents */
-	uint64_t map_bytes;        /*  144  pages of the extents / 8 */
-	uint8_t reserved[3940];    /*  152  zero */
-	uint32_t crc32c;           /* 4092  of bytes 0 to 4091 */
+	uint64_t magic;           /*    0 */
+	uint32_t format_version;  /*    8 */
+	uint32_t byte_order;      /*   12 */
+	uint32_t page_bytes;      /*   16 */
+	uint32_t extent_bytes;    /*   20 */
+	uint64_t sequence;        /*   24  number of this superblock, from 1 */
+	uint32_t state;           /*   32  enum pool_state */
+	uint32_t kind;            /*   36  enum rgm_kind */
+	uint64_t dimension_id;    /*   40 */
+	uint8_t instance_id[16];  /*   48 */
+	uint8_t incarnation[16];  /*   64  the manager's run that wrote this */
+	uint64_t file_bytes;      /*   80  header and extents; the file is at least as long */
+	uint64_t max_bytes;       /*   88 */
+	uint64_t root_offset;     /*   96  0: no content yet; all of root_ is 0 if DIRTY */
+	uint64_t root_bytes;      /*  104 */
+	uint64_t root_version;    /*  112 */
+	uint64_t root_generation; /*  120 */
+	uint32_t root_crc32c;     /*  128 */
+	uint32_t map_crc32c;      /*  132 */
+	uint64_t map_offset;    /*  136  of a page; all of map_ is 0 if DIRTY or without extents */
+	uint64_t map_bytes;     /*  144  pages of the extents / 8 */
+	uint8_t reserved[3940]; /*  152  zero */
+	uint32_t crc32c;        /* 4092  of bytes 0 to 4091 */
 };
 
 static_assert(sizeof(struct pool_superblock) == POOL_SLOT_BYTES, "superblock");

@@ -23,11 +23,11 @@
 #include "pool/bitmap.h"
 #include "pool/os.h"
 
-#define NONE	   UINT32_MAX
+#define NONE       UINT32_MAX
 #define FINE_BITS  5u
-#define FINE	   (1u << FINE_BITS)
-#define COARSE	   (32u - FINE_BITS + 1u) /* level 0: counts below FINE; then one a power of two */
-#define CANDIDATES 8u			  /* runs of one bin that are compared */
+#define FINE       (1u << FINE_BITS)
+#define COARSE     (32u - FINE_BITS + 1u) /* level 0: counts below FINE; then one a power of two */
+#define CANDIDATES 8u                     /* runs of one bin that are compared */
 
 struct descriptor {
 	uint32_t count;
@@ -41,10 +41,10 @@ struct pages {
 	uint64_t used;
 	uint64_t free_runs;
 	struct descriptor *descriptors; /* [max] */
-	uint64_t *bitmap;		/* [max / 64 + 1]; a bit is set for a used page */
-	void *memory;			/* both */
+	uint64_t *bitmap;               /* [max / 64 + 1]; a bit is set for a used page */
+	void *memory;                   /* both */
 	size_t memory_bytes;
-	uint32_t coarse_map;	     /* level has a bin that is not empty */
+	uint32_t coarse_map;         /* level has a bin that is not empty */
 	uint32_t fine_map[COARSE];   /* bin of the level is not empty */
 	uint32_t bins[COARSE][FINE]; /* first page of the first run, or NONE */
 };

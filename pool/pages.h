@@ -47,7 +47,7 @@ int pages_free(struct pages *pages, uint64_t page, uint64_t count);
 bool pages_is_used(const struct pages *pages, uint64_t page);
 
 struct pages_info {
-	uint64_t pages;        /* in all */
+	uint64_t pages; /* in all */
 	uint64_t used;
 	uint64_t free;
 	uint64_t free_runs;

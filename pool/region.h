@@ -29,7 +29,7 @@ struct pool_region;
 
 /* Where a root stands: what the kind made of it is the kind's business. */
 struct pool_root {
-	uint64_t offset;     /* bytes from the start of the file; 0: none yet */
+	uint64_t offset; /* bytes from the start of the file; 0: none yet */
 	uint64_t bytes;
 	uint32_t crc32c;     /* of these bytes */
 	uint64_t version;    /* of the last change */
@@ -39,10 +39,10 @@ struct pool_root {
 struct pool_region_options {
 	uint64_t id;
 	uint32_t kind;
-	uint64_t max_bytes;          /* multiple of 2 MB; may differ from the file's; 0 at an open: as
+	uint64_t max_bytes; /* multiple of 2 MB; may differ from the file's; 0 at an open: as
 	                              * the file says */
-	const uint8_t *instance_id;  /* 16 bytes */
-	const uint8_t *incarnation;  /* 16 bytes: this run of the manager */
+	const uint8_t *instance_id; /* 16 bytes */
+	const uint8_t *incarnation; /* 16 bytes: this run of the manager */
 };
 
 /* Create `file` in `folder` (O_EXCL, O_NOFOLLOW, 0600), clean and empty, durable. -EEXIST, -ENOSPC. */
@@ -79,8 +79,8 @@ int pool_region_mark_dirty(struct pool_region *region, struct rgm_error *error);
 
 /* A run of exactly `count` pages, growing the file if no free run fits. RGM_ELIMIT at max_bytes,
  * -ENOSPC. */
-int pool_region_allocate(struct pool_region *region, uint64_t count, uint64_t *ret_page,
-	struct rgm_error *error);
+int pool_region_allocate(
+	struct pool_region *region, uint64_t count, uint64_t *ret_page, struct rgm_error *error);
 /* A run of between `least` and `most` pages: what is free if that is at least `least`, else grow, by
  * less than `most` where that is all there is. */
 int pool_region_allocate_upto(struct pool_region *region, uint64_t least, uint64_t most,
@@ -102,18 +102,18 @@ int pool_region_read(struct pool_region *region, uint64_t offset, void *data, si
 struct pool_region_info {
 	uint64_t id;
 	uint32_t kind;
-	bool dirty;                  /* changed since it was opened, or found dirty by a check */
-	uint64_t bytes;              /* size of the file: what is published */
+	bool dirty;     /* changed since it was opened, or found dirty by a check */
+	uint64_t bytes; /* size of the file: what is published */
 	uint64_t max_bytes;
-	uint64_t pages;              /* in extents; header pages are not counted */
-	uint64_t used_pages;         /* handed out; used + own + free == pages (dirty checks: all 0) */
-	uint64_t own_pages;          /* of the allocation map */
+	uint64_t pages;      /* in extents; header pages are not counted */
+	uint64_t used_pages; /* handed out; used + own + free == pages (dirty checks: all 0) */
+	uint64_t own_pages;  /* of the allocation map */
 	uint64_t free_pages;
 	uint64_t free_runs;
 	uint64_t largest_free_pages;
-	uint32_t damaged_slots;      /* superblocks passed over at the open (and since repaired, if the
+	uint32_t damaged_slots; /* superblocks passed over at the open (and since repaired, if the
 	                              * region is served) */
-	struct pool_root root;       /* as of the open */
+	struct pool_root root;  /* as of the open */
 };
 void pool_region_info(struct pool_region *region, struct pool_region_info *ret_info);
 /* st_blocks * 512 and what is in memory, by the kernel's count. */

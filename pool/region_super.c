@@ -113,15 +113,14 @@ static int read_slot(
 			POOL_SLOT_BYTES, offset, name);
 	sum = checksum(&slot->super);
 	slot->foreign = what_is_foreign(&slot->super);
-	if (sum != slot->super.crc32c && sum != bswap_32(slot->super.crc32c))
-		slot->state = SLOT_DAMAGED;
-	else if (slot->foreign != NULL)
-		slot->state = SLOT_FOREIGN;
-	else if (sum == slot->super.crc32c && slot->super.magic == POOL_MAGIC &&
-		 slot->super.byte_order == POOL_BYTE_ORDER && fields_make_sense(&slot->super))
+	slot->state = SLOT_DAMAGED;
+	if (slot->foreign != NULL) {
+		if (sum == slot->super.crc32c || sum == bswap_32(slot->super.crc32c))
+			slot->state = SLOT_FOREIGN;
+	} else if (sum == slot->super.crc32c && slot->super.magic == POOL_MAGIC &&
+		   slot->super.byte_order == POOL_BYTE_ORDER && fields_make_sense(&slot->super)) {
 		slot->state = SLOT_VALID;
-	else
-		slot->state = SLOT_DAMAGED;
+	}
 	return 0;
 }
 

@@ -112,7 +112,6 @@ static void a_smaller_growth_is_tried(void **state)
 
 	(void)state;
 	allocate(region, 40000); /* so that the slack is more than an extent */
-	bytes = check_info(region).bytes;
 	while (check_info(region).largest_free_pages > 511)
 		assert_int_equal(
 			pool_region_allocate_upto(region, 512, 5000, &page, &count, &error), 0);
