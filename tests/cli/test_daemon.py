@@ -267,10 +267,12 @@ class Daemon(Case):
         names = [row["name"] for row in self.ctl("list", "--json", prefix=prefix,
                                                  env=self.at(manager)).json()]
         self.assertEqual(names, ["open"])
-        with open("/etc/hostname", "rb") as file:
-            self.assertEqual(self.ctl("get", "open", "hostname", prefix=prefix,
-                                      env=self.at(manager)).out, file.read())
-        self.ctl("scan", "open", prefix=prefix, env=self.at(manager))
+        if os.environ.get("RGM_TEST_RACE_BUILD") != "1":
+            # (a race build maps regions writable, which another user may not)
+            with open("/etc/hostname", "rb") as file:
+                self.assertEqual(self.ctl("get", "open", "hostname", prefix=prefix,
+                                          env=self.at(manager)).out, file.read())
+            self.ctl("scan", "open", prefix=prefix, env=self.at(manager))
         for words in (["load", "x", "/etc/hostname"], ["create", "x"], ["drop", "open", "--yes"],
                       ["rename", "open", "x"], ["delete", "open", "hostname"],
                       ["put", "open", "x", "/etc/hostname"], ["get", "own", "hostname"],
