@@ -351,38 +351,46 @@ static double crowd_run(void *context)
 	return (double)total / (double)took;
 }
 
+static bool row_crowd(const struct bench *bench, const struct bench_instance *instance,
+	const char *path, struct crowd *crowd, uint32_t readers)
+{
+	uint32_t ms = bench->quick ? 150 : 500, few = readers < 2 ? readers : 2;
+	/* in a crowd each gets time for a share that is not a matter of luck */
+	struct crowd_of many = {instance, path, readers, readers > 8 ? 4 * ms : ms, crowd, 0};
+	struct crowd_of raw = {NULL, path, few, ms, crowd, 0};
+	struct crowd_of two = {instance, path, 2, ms, crowd, 0};
+	struct bench_subject subjects[] = {
+		{"regionmgr", crowd_run, &many},
+		{few == 1 ? "raw loop, file mapped, 1 process"
+			  : "raw loop, file mapped, 2 processes",
+			crowd_run, &raw},
+		{"regionmgr, 2 processes", crowd_run, &two},
+	};
+	char row[96], note[96];
+	bool good;
+
+	snprintf(row, sizeof(row), "scan by %u processes at once, in total", readers);
+	good = bench_row(bench, row, "GB/s", BENCH_HIGHER, subjects, readers > 2 ? 3 : 2,
+		readers > 32 ? 5 : 9);
+	snprintf(note, sizeof(note), "the slowest reader scanned %.2f of the median's bytes",
+		many.slowest);
+	bench_note(bench, row, note);
+	return good;
+}
+
 static bool rows_crowds(
 	const struct bench *bench, const struct bench_instance *instance, const char *path)
 {
-	static const uint32_t sizes[] = {1, 2, 8, 32, 128, 512};
+	static const uint32_t all[] = {1, 2, 8, 32, 128, 512, 0}, quick[] = {1, 2, 128, 0};
+	const uint32_t *sizes = bench->quick ? quick : all;
 	struct crowd *crowd = mmap(
 		NULL, sizeof(*crowd), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct bench_slope slope = {0};
-	uint32_t ms = bench->quick ? 150 : 500;
 	bool good = crowd != MAP_FAILED;
-	char row[96], note[96];
 
-	for (int i = 0; good && i < 6; i++) {
-		/* each reader gets time for a share that is not a matter of luck */
-		uint32_t longer = sizes[i] > 8 ? 4 * ms : ms;
-		struct crowd_of many = {instance, path, sizes[i], longer, crowd, 0};
-		struct crowd_of two = {instance, path, 2, ms, crowd, 0};
-		struct crowd_of raw = {NULL, path, 2, ms, crowd, 0};
-		struct bench_subject subjects[] = {{"regionmgr", crowd_run, &many},
-			{"regionmgr, 2 processes", crowd_run, &two},
-			{"raw loop, file mapped, 2 processes", crowd_run, &raw}};
-
-		if (bench->quick && (sizes[i] == 8 || sizes[i] == 512))
-			continue;
-		snprintf(row, sizeof(row), "scan by %u processes at once, in total", sizes[i]);
-		good = bench_row(bench, row, "GB/s", BENCH_HIGHER, subjects, 3,
-			bench->quick    ? 3
-			: sizes[i] > 32 ? 5
-					: 9);
-		bench_slope_add(&slope, sizes[i]);
-		snprintf(note, sizeof(note),
-			"the slowest reader scanned %.2f of the median's bytes", many.slowest);
-		bench_note(bench, row, note);
+	for (; good && *sizes != 0; sizes++) {
+		good = row_crowd(bench, instance, path, crowd, *sizes);
+		bench_slope_add(&slope, *sizes, 1);
 	}
 	bench_slope_print(
 		bench, "scan by many processes at once, in total", "GB/s", "processes", &slope);
