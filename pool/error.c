@@ -113,3 +113,30 @@ void pool_hint(struct rgm_error *error, const char *format, ...)
 	finish(text, sizeof(text), length >= 0 && (size_t)length >= sizeof(text));
 	memcpy(error->hint, text, sizeof(text));
 }
+
+int pool_options(void *own, size_t own_bytes, const void *given, struct rgm_error *error)
+{
+	size_t size;
+
+	if (!given)
+		return 0;
+	memcpy(&size, given, sizeof(size));
+	if (size < sizeof(size))
+		return pool_fail(
+			error, -EINVAL, "the options' size is %zu: set it to their sizeof", size);
+	memcpy(own, given, size < own_bytes ? size : own_bytes);
+	return 0;
+}
+
+int pool_result(void *result, const void *own, size_t own_bytes, struct rgm_error *error)
+{
+	size_t size;
+
+	memcpy(&size, result, sizeof(size));
+	if (size < sizeof(size))
+		return pool_fail(
+			error, -EINVAL, "the result's size is %zu: set it to its sizeof", size);
+	memcpy((char *)result + sizeof(size), (const char *)own + sizeof(size),
+		(size < own_bytes ? size : own_bytes) - sizeof(size));
+	return 0;
+}

@@ -25,4 +25,14 @@ __attribute__((format(printf, 3, 4))) int pool_fail_code(
 __attribute__((format(printf, 2, 3))) void pool_hint(
 	struct rgm_error *error, const char *format, ...);
 
+/*
+ * Structs of the public interface that begin with `size_t size`, so that a caller built with an older or
+ * newer header is understood.
+ * pool_options: copy what the caller knows of `given` (NULL: nothing) over `own`, which has defaults.
+ * pool_result: fill as much of `result` as its size says the caller knows; the size stays.
+ * -EINVAL if the size can't be one.
+ */
+int pool_options(void *own, size_t own_bytes, const void *given, struct rgm_error *error);
+int pool_result(void *result, const void *own, size_t own_bytes, struct rgm_error *error);
+
 #endif

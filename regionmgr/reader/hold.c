@@ -93,6 +93,7 @@ static struct rgm_hold *store(struct rgm_session *session, const struct rgm_slot
 int rgm_hold_take(struct rgm_slot *slot, const struct rgm_dimension *dimension,
 	struct rgm_hold **ret_hold, struct rgm_error *error)
 {
+	READER_NOT_CANCELLED;
 	if (reader_forked(slot->here))
 		return reader_fail_forked(error);
 	if (slot->version == 0)
@@ -176,6 +177,7 @@ static void retire_hold(struct rgm_session *session, struct rgm_hold *hold)
 
 int rgm_hold_release(struct rgm_hold *hold)
 {
+	READER_NOT_CANCELLED;
 	if (!hold)
 		return 0;
 	struct rgm_session *session = hold->session;

@@ -3,9 +3,11 @@
  * Mapping regions into this process and unmapping the dropped ones.
  *
  * A window is unmapped when its dimension is gone in some version D, no hold of this process is on it,
- * and, after a full barrier, every slot word of this process is 0 or at least D: then no section can
- * have got its base, and none will, since it was taken out of session.mappings before. The lookup node
- * is freed after a grace period of this process's liburcu.
+ * and, after a full barrier, every slot word of this process is 0 or at least D. Until then it can be
+ * found: a section that sees the dimension finds its mapping, whatever others learned meanwhile. After
+ * that nobody looks for it: a section that begins sees D or later, which does not have its id. Its node
+ * is taken out of the list, and freed after a grace period of this process's liburcu, since who looks
+ * for another dimension of the same index may stand on it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -43,22 +45,36 @@ static void free_later(struct mapping *mapping)
 
 /* --- Sweeping --------------------------------------------------------------------------------- */
 
-/* Take out what the version does not have any more. Inside the library's own section. */
-static void take_out(struct rgm_session *session, uint64_t version)
+/* Mark what the version does not have any more. Inside the library's own section. */
+static void mark_gone(struct rgm_session *session, uint64_t version)
 {
 	const struct ipc_top *top = ipc_table_top(session->table, version);
 	for (uint32_t i = 0; i < session->mapping_capacity; i++) {
-		struct mapping *mapping = session->mappings[i];
-		if (!mapping)
-			continue;
 		const struct ipc_dimension *entry = ipc_table_at(session->table, top, i);
-		if (entry && entry->id == mapping->dimension)
+		for (struct mapping *mapping = session->mappings[i]; mapping;
+			mapping = mapping->older) {
+			if (mapping->gone || (entry && entry->id == mapping->dimension))
+				continue;
+			mapping->gone = version;
+			session->gone++;
+			session->mapped--;
+		}
+	}
+}
+
+static void sweep_index(struct rgm_session *session, struct mapping **place)
+{
+	while (*place) {
+		struct mapping *mapping = *place;
+		if (!mapping->gone || reader_holds_on(session, mapping->dimension) ||
+			!reader_slots_past(session, mapping->gone)) {
+			place = &mapping->older;
 			continue;
-		rcu_set_pointer(&session->mappings[i], NULL);
-		mapping->gone = version;
-		mapping->next = session->outgoing;
-		session->outgoing = mapping;
-		session->mapped--;
+		}
+		rcu_set_pointer(place, mapping->older);
+		session->gone--;
+		unmap(mapping);
+		free_later(mapping);
 	}
 }
 
@@ -67,27 +83,20 @@ void reader_sweep(struct rgm_session *session)
 	uint64_t dropped = load64_acquire(&session->table->dropped);
 	if (dropped != atomic_load_explicit(&session->swept, memory_order_relaxed)) {
 		uint64_t version = reader_own_enter(session);
-		take_out(session, version);
+		mark_gone(session, version);
 		reader_own_exit(session);
 		/* `dropped` is stored before the version: seen here, that version is seen too. */
 		if (version >= dropped)
 			atomic_store_explicit(&session->swept, dropped, memory_order_relaxed);
 	}
-	for (struct mapping **place = &session->outgoing; *place;) {
-		struct mapping *mapping = *place;
-		if (reader_holds_on(session, mapping->dimension) ||
-			!reader_slots_past(session, mapping->gone)) {
-			place = &mapping->next;
-			continue;
-		}
-		*place = mapping->next;
-		unmap(mapping);
-		free_later(mapping);
-	}
+	for (uint32_t i = 0; session->gone && i < session->mapping_capacity; i++)
+		if (session->mappings[i])
+			sweep_index(session, &session->mappings[i]);
 }
 
 void reader_notice(struct rgm_session *session)
 {
+	READER_NOT_CANCELLED;
 	uint64_t dropped = __atomic_load_n(&session->table->dropped, __ATOMIC_RELAXED);
 	if (__builtin_expect(
 		    dropped == atomic_load_explicit(&session->swept, memory_order_relaxed), 1))
@@ -102,22 +111,43 @@ void reader_notice(struct rgm_session *session)
 void reader_unmap_all(struct rgm_session *session)
 {
 	for (uint32_t i = 0; i < session->mapping_capacity; i++) {
-		if (session->mappings[i]) {
-			unmap(session->mappings[i]);
-			free(session->mappings[i]);
+		while (session->mappings[i]) {
+			struct mapping *mapping = session->mappings[i];
+			session->mappings[i] = mapping->older;
+			unmap(mapping);
+			free(mapping);
 		}
-	}
-	while (session->outgoing) {
-		struct mapping *mapping = session->outgoing;
-		session->outgoing = mapping->next;
-		unmap(mapping);
-		free(mapping);
 	}
 	free(session->mappings);
 	session->mappings = NULL;
 }
 
 /* --- Mapping ---------------------------------------------------------------------------------- */
+
+/* The window, guarded where the session wants that. */
+static int map_window(struct rgm_session *session, struct mapping *mapping, int file,
+	const char *name, struct rgm_error *error)
+{
+	int rc = os_map_window(file, mapping->window_bytes, &mapping->base);
+	if (rc) {
+		pool_fail(error, rc, "mapping '%s' over a window of %" PRIu64 " bytes: %s", name,
+			mapping->window_bytes, strerror(-rc));
+		pool_hint(error, "raise the limit on address space (ulimit -v), or create the "
+				 "dimension with a smaller maximum");
+		return rc;
+	}
+	if (!session->guard)
+		return 0;
+	if (guard_add(mapping->base, mapping->window_bytes, false, false, &mapping->damage) == 0) {
+		mapping->guarded = true;
+		return 0;
+	}
+	os_unmap(mapping->base, mapping->window_bytes);
+	return pool_fail(error, RGM_ELIMIT,
+		"mapping '%s': this process has its limit of %u windows with "
+		"RGM_ATTACH_GUARD_SIGBUS",
+		name, GUARD_MAX);
+}
 
 /* The handle from the manager, mapped over its window and closed. Under session.lock. */
 static int fetch(struct rgm_session *session, uint64_t dimension, uint32_t index, uint32_t kind,
@@ -139,19 +169,13 @@ static int fetch(struct rgm_session *session, uint64_t dimension, uint32_t index
 	mapping->index = index;
 	mapping->kind = kind;
 	mapping->window_bytes = reply.window_bytes;
-	rc = os_map_window(file, reply.window_bytes, &mapping->base);
+	rc = map_window(session, mapping, file, name, error);
 	close(file);
 	if (rc) {
 		free(mapping);
-		pool_fail(error, rc, "mapping '%s' over a window of %" PRIu64 " bytes: %s", name,
-			reply.window_bytes, strerror(-rc));
-		pool_hint(error, "raise the limit on address space (ulimit -v), or create the "
-				 "dimension with a smaller maximum");
 		return rc;
 	}
-	if (session->guard)
-		mapping->guarded = guard_add(mapping->base, mapping->window_bytes, false, false,
-					   &mapping->damage) == 0;
+	mapping->older = session->mappings[index];
 	rcu_set_pointer(&session->mappings[index], mapping);
 	session->mapped++;
 	return 0;
@@ -166,16 +190,14 @@ static int map_entry(struct rgm_session *session, uint32_t index, const struct i
 	memcpy(name, copy.name, sizeof copy.name);
 	reader_own_exit(session);
 	reader_sweep(session);
-	struct mapping *mapping = session->mappings[index];
-	if (mapping && mapping->dimension == copy.id)
+	if (reader_find_mapping(session, index, copy.id))
 		return 0;
-	if (mapping) /* the sweep could not see yet that it is gone */
-		return pool_fail(error, RGM_EAGAIN, "dimension '%s' is changing", name);
 	return fetch(session, copy.id, index, copy.kind, name, error);
 }
 
 int rgm_map(struct rgm_session *session, const char *name, struct rgm_error *error)
 {
+	READER_NOT_CANCELLED;
 	if (reader_forked(session->here))
 		return reader_fail_forked(error);
 	int rc = ipc_check_name("dimension", name, error);
@@ -198,6 +220,7 @@ int rgm_map(struct rgm_session *session, const char *name, struct rgm_error *err
 
 int rgm_map_all(struct rgm_session *session, struct rgm_error *error)
 {
+	READER_NOT_CANCELLED;
 	if (reader_forked(session->here))
 		return reader_fail_forked(error);
 	int rc = 0;
@@ -228,10 +251,9 @@ static int look_up(struct rgm_slot *slot, const struct ipc_dimension *entry, uin
 	const struct mapping **ret_mapping, struct rgm_error *error)
 {
 	urcu_bp_read_lock();
-	const struct mapping *mapping = rcu_dereference(slot->session->mappings[index]);
-	bool ours = mapping && mapping->dimension == entry->id;
+	const struct mapping *mapping = reader_find_mapping(slot->session, index, entry->id);
 	urcu_bp_read_unlock();
-	if (!ours) {
+	if (!mapping) {
 		pool_fail(error, RGM_EAGAIN, "dimension '%.*s' is not mapped in this process",
 			(int)entry->name_length, entry->name);
 		pool_hint(error, "call rgm_map() outside the section");

@@ -38,7 +38,8 @@
 #define HOLD_BUCKETS 256u
 
 /* One region mapped in this process. Found through session.mappings under RCU (urcu-bp); `base` is
- * safe to use inside a section that sees the dimension, or under a hold on it. */
+ * safe to use inside a section that sees the dimension, or under a hold on it. An index may have
+ * several: the newest dimension first, behind it dropped ones that somebody here may still see. */
 struct mapping {
 	struct rcu_head rcu;
 	uint64_t dimension;
@@ -48,8 +49,8 @@ struct mapping {
 	uint64_t window_bytes;
 	uint64_t damage; /* atomic: faults repaired by the guard in this window */
 	bool guarded;
-	uint64_t gone;        /* under session.lock: a version in which it is not there any more */
-	struct mapping *next; /* under session.lock: in session.outgoing */
+	struct mapping *older; /* of the same index; RCU */
+	uint64_t gone;         /* under session.lock: a version without the dimension, or 0 */
 };
 
 struct token;
@@ -89,7 +90,7 @@ struct rgm_session {
 	uint32_t timeout_ms;
 	char socket_path[108];
 	uint64_t *here;            /* in a page wiped on fork */
-	struct mapping **mappings; /* by table index; RCU */
+	struct mapping **mappings; /* by table index; RCU, changed under lock */
 	uint32_t mapping_capacity;
 
 	atomic_uint_least64_t swept; /* table.dropped as of the last sweep; relaxed: a prompt */
@@ -99,7 +100,7 @@ struct rgm_session {
 	uint32_t sequence;
 	bool hung_up;
 	uint32_t mapped;
-	struct mapping *outgoing;     /* dropped, not yet unmapped */
+	uint32_t gone;                /* of the mappings: dropped, not yet unmapped */
 	struct rgm_slot **open_slots; /* by index */
 	struct rgm_hold *buckets[HOLD_BUCKETS];
 	struct rgm_hold *zombies; /* released here, kept for forked children */
@@ -132,6 +133,22 @@ struct rgm_slot {
 	} recent[SLOT_RECENT];
 } __attribute__((aligned(64)));
 
+/* First of all in a function that takes a lock or talks: a thread that is cancelled in there would
+ * leave the lock locked. pthread_cancel() takes effect behind it. */
+static inline int reader_cancel_off(void)
+{
+	int state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return state;
+}
+static inline void reader_cancel_restore(const int *state)
+{
+	pthread_setcancelstate(*state, NULL);
+}
+#define READER_NOT_CANCELLED                                                                       \
+	__attribute__((cleanup(reader_cancel_restore), unused)) const int cancel_state =           \
+		reader_cancel_off()
+
 static inline bool reader_forked(const uint64_t *here)
 {
 	return __builtin_expect(__atomic_load_n(here, __ATOMIC_RELAXED) == 0, 0);
@@ -147,6 +164,15 @@ int reader_call(struct rgm_session *session, struct ipc_header *request, void *r
 bool reader_hung_up(struct rgm_session *session);
 
 /* --- map.c --- */
+/* Inside an RCU read section, or under session.lock; NULL: not mapped. */
+static inline const struct mapping *reader_find_mapping(
+	const struct rgm_session *session, uint32_t index, uint64_t dimension)
+{
+	const struct mapping *mapping = rcu_dereference(session->mappings[index]);
+	while (mapping && mapping->dimension != dimension)
+		mapping = rcu_dereference(mapping->older);
+	return mapping;
+}
 /* Inside a section at `version`: what the slot sees of an entry, its mapping here. RGM_EAGAIN. */
 int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
 	const struct mapping **ret_mapping, struct rgm_error *error);

@@ -205,18 +205,21 @@ static int find_socket(struct rgm_session *session, const char *instance,
 int rgm_session_attach(const char *instance, const struct rgm_attach_options *options,
 	struct rgm_session **ret_session, struct rgm_error *error)
 {
-	static const struct rgm_attach_options defaults = {.size = sizeof defaults};
+	READER_NOT_CANCELLED;
+	struct rgm_attach_options own = {.size = sizeof own};
+	int rc = pool_options(&own, sizeof own, options, error);
+	if (rc)
+		return rc;
+	options = &own;
 	struct rgm_session *session = calloc(1, sizeof *session);
 	if (!session)
 		return pool_fail(error, -ENOMEM, "attach: no memory");
 	pthread_mutex_init(&session->lock, NULL);
 	session->socket = -1;
-	if (!options)
-		options = &defaults;
 	session->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
 	struct ipc_attach_reply reply;
 	int files[IPC_MESSAGE_MAX_FILES];
-	int rc = find_socket(session, instance, options, error);
+	rc = find_socket(session, instance, options, error);
 	if (rc == 0)
 		rc = ipc_connect(session->socket_path, &session->socket, error);
 	if (rc == 0)
@@ -246,6 +249,7 @@ int rgm_session_attach(const char *instance, const struct rgm_attach_options *op
 
 void rgm_session_detach(struct rgm_session *session)
 {
+	READER_NOT_CANCELLED;
 	if (!session)
 		return;
 	if (reader_forked(session->here)) {
@@ -269,6 +273,7 @@ void rgm_session_detach(struct rgm_session *session)
 int rgm_session_info(
 	struct rgm_session *session, struct rgm_session_info *ret_info, struct rgm_error *error)
 {
+	READER_NOT_CANCELLED;
 	if (reader_forked(session->here))
 		return reader_fail_forked(error);
 	struct rgm_session_info info = {
@@ -282,8 +287,7 @@ int rgm_session_info(
 	info.mapped = session->mapped;
 	info.manager_alive = !reader_hung_up(session);
 	pthread_mutex_unlock(&session->lock);
-	*ret_info = info;
-	return 0;
+	return pool_result(ret_info, &info, sizeof info, error);
 }
 
 /* --- News ------------------------------------------------------------------------------------- */
@@ -295,6 +299,7 @@ uint64_t rgm_current_version(const struct rgm_session *session)
 
 static int gone(struct rgm_session *session, struct rgm_error *error)
 {
+	READER_NOT_CANCELLED;
 	pthread_mutex_lock(&session->lock);
 	bool hung_up = reader_hung_up(session);
 	pthread_mutex_unlock(&session->lock);
@@ -310,6 +315,7 @@ int rgm_wait(struct rgm_session *session, uint64_t seen, int64_t timeout_ms, uin
 		return reader_fail_forked(error);
 	uint64_t start = os_now_ns();
 	for (;;) {
+		pthread_testcancel();
 		/* The count is loaded before the version: a publish after the look changes it, and
 		 * the futex then does not sleep. */
 		uint32_t news = load32_acquire(&session->table->news);

@@ -103,6 +103,7 @@ static int find_index(struct rgm_session *session, uint32_t *ret_index)
 
 int rgm_slot_open(struct rgm_session *session, struct rgm_slot **ret_slot, struct rgm_error *error)
 {
+	READER_NOT_CANCELLED;
 	if (reader_forked(session->here))
 		return reader_fail_forked(error);
 	pthread_once(&thread_once, thread_init);
@@ -149,6 +150,7 @@ int rgm_slot_open(struct rgm_session *session, struct rgm_slot **ret_slot, struc
 
 void rgm_slot_close(struct rgm_slot *slot)
 {
+	READER_NOT_CANCELLED;
 	if (!slot)
 		return;
 	pthread_mutex_lock(&sessions_lock);

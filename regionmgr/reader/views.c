@@ -82,11 +82,10 @@ int rgm_next_dimension(struct rgm_slot *slot, uint32_t *cursor, struct rgm_dimen
 			.window_bytes = entry->window_bytes};
 		memcpy(info.name, entry->name, sizeof entry->name);
 		urcu_bp_read_lock();
-		const struct mapping *mapping = rcu_dereference(slot->session->mappings[index]);
-		info.mapped = mapping && mapping->dimension == entry->id;
+		info.mapped = reader_find_mapping(slot->session, index, entry->id) != NULL;
 		urcu_bp_read_unlock();
-		*ret_info = info;
-		return 1;
+		int rc = pool_result(ret_info, &info, sizeof info, NULL);
+		return rc ? rc : 1;
 	}
 	return 0;
 }

@@ -78,7 +78,8 @@ RGM_API int rgm_session_attach(const char *instance, const struct rgm_attach_opt
  * Detach: close the slots that are still open, release the holds, unmap everything, free the
  * session. NULL is allowed. Spans and holds of the session end here; holds that a forked child may
  * still read through stay in force until that child ends. Call it when no thread is inside a
- * section. In a forked child it only frees the child's bookkeeping and leaves inherited mappings.
+ * section. In a forked child it only ends the use of the session there: inherited mappings, and a little
+ * memory, stay until the child ends.
  */
 RGM_API void rgm_session_detach(struct rgm_session *session);
 
@@ -100,7 +101,8 @@ RGM_API int rgm_session_info(struct rgm_session *session, struct rgm_session_inf
  * Map a dimension into this process, read-only, over a window as large as it may ever grow. Needed
  * once per dimension and process, outside sections; growth needs no further call. A dimension that
  * is mapped already costs a lookup. Thread-safe.
- * Errors: #RGM_ENODIM, #RGM_EREFUSED, #RGM_EDIRTY, #RGM_EGONE (manager gone), #RGM_EFORKED, -ENOMEM.
+ * Errors: #RGM_ENODIM (also for a dimension that the manager refuses to serve), #RGM_EREFUSED,
+ * #RGM_EGONE (manager gone), #RGM_EFORKED, #RGM_ELIMIT, -ENOMEM.
  */
 RGM_API int rgm_map(struct rgm_session *session, const char *name, struct rgm_error *error);
 
