@@ -3,6 +3,7 @@
 pseudo-terminal, an independent crc32c. Everything lives in one temporary folder per test class and is
 removed; only processes that were started here are signalled."""
 
+import ctypes
 import fcntl
 import json
 import os
@@ -41,6 +42,11 @@ def environment(folder, **more):
     env.update(HOME=folder, XDG_CONFIG_HOME=os.path.join(folder, "config"), TERM="xterm", LC_ALL="C")
     env.update(more)
     return env
+
+
+def end_with_parent():
+    """In a child: SIGTERM when the test is killed, so that no manager outlives it."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 class Result:
@@ -84,7 +90,8 @@ class Manager:
             self.process = subprocess.Popen(
                 [*self.prefix, program("regionmgrd"), "--dir", self.dir, "--socket", self.socket,
                  *self.options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(self.folder))
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(self.folder),
+                preexec_fn=end_with_parent)
         deadline = time.monotonic() + PATIENCE
         while "next:" not in self.log()[before:]:
             if self.process.poll() is not None or time.monotonic() > deadline:
