@@ -93,7 +93,7 @@ static void set_defaults(struct settings *settings)
 	if (settings->dir == NULL)
 		settings->dir = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
 	if (settings->seconds == 0)
-		settings->seconds = full ? 45 : 3;
+		settings->seconds = full ? 40 : 3;
 	if (settings->workers == 0)
 		settings->workers = full ? 16 : 4;
 	if (settings->threads == 0)
