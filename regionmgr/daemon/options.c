@@ -111,16 +111,18 @@ void daemon_options_free(struct daemon_options *options)
 	settings_free(&options->settings);
 }
 
+/* Lines as they are shown. */
+/* clang-format off */
 void daemon_options_help(void)
 {
 	char text[96];
 
-	out_text("regionmgrd [options]: serve an instance of regionmgr\n\n"
-		 "  regionmgrd                                   serve the instance 'default'\n"
-		 "  regionmgrd --instance jobs --dir /srv/jobs   another one, its files in "
-	         "/srv/jobs\n"
-		 "  regionmgrd --allow user:www-data             let another user read\n"
-		 "\noptions\n");
+	out_text(
+		"regionmgrd [options]: serve an instance of regionmgr\n\n"
+		"  regionmgrd                                   serve the instance 'default'\n"
+		"  regionmgrd --instance jobs --dir /srv/jobs   another one, its files in /srv/jobs\n"
+		"  regionmgrd --allow user:www-data             let another user read\n"
+		"\noptions\n");
 	for (const struct option_spec *spec = specs(); spec->name != NULL; spec++) {
 		args_describe(spec, text, sizeof text);
 		if (strlen(text) > 30)
@@ -130,11 +132,9 @@ void daemon_options_help(void)
 	}
 	out_text(
 		"\n"
-		"Each may stand in the environment (REGIONMGR_MAX_READERS=64) and in the "
-	        "configuration\n"
-		"file (max-readers = 64); an option wins over the environment, that over the "
-	        "file.\n"
+		"Each may stand in the environment (REGIONMGR_MAX_READERS=64) and in the configuration\n"
+		"file (max-readers = 64); an option wins over the environment, that over the file.\n"
 		"SIGTERM and SIGINT stop cleanly; SIGHUP is ignored. Events go to standard error.\n"
-		"exit codes 0 stopped cleanly, 1 failed, 2 usage, 5 another manager serves it, 6 "
-	        "corrupt\n");
+		"exit codes 0 stopped cleanly, 1 failed, 2 usage, 5 another manager serves it, 6 corrupt\n");
 }
+/* clang-format on */

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -179,22 +180,31 @@ class Loading(Case):
     # --- folders that change ---------------------------------------------------------------------
 
     def load_while(self, change):
-        """Load a folder of many files, changing it when it is under way; the result."""
-        root = self.make_tree("moving", {"%02d/%04d" % (i % 10, i): b"x" * 100 for i in range(4000)})
-        time.sleep(0.05)  # the clock of the file system must tell new from old
-        process = subprocess.Popen([program("regionctl"), "load", "d", root], env=self.env(),
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        # it has begun once the manager knows of a load
-        deadline = time.monotonic() + harness.PATIENCE
-        while process.poll() is None and time.monotonic() < deadline:
-            if self.ctl("status", "--json").json()["loads"]:
-                process.send_signal(19)  # SIGSTOP: the change comes in the middle for certain
-                break
-        change(root)
-        process.send_signal(18)
-        out, err = process.communicate(timeout=harness.PATIENCE)
-        subprocess.run(["rm", "-rf", root], check=True)
-        return harness.Result(process.returncode, out, err)
+        """Load a folder, changing it when the load is certainly under way; the result."""
+        for _ in range(20):
+            root = self.make_tree("moving", {"%02d/%04d" % (i % 10, i): b"x" * 100
+                                             for i in range(400)})
+            # found first: it keeps the manager busy while we look
+            with open(os.path.join(root, "00first"), "wb") as file:
+                file.truncate(48 << 20)
+            time.sleep(0.05)  # the clock of the file system must tell new from old
+            process = subprocess.Popen([program("regionctl"), "load", "d", root], env=self.env(),
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            loads = 0
+            while process.poll() is None and not loads:
+                loads = self.ctl("status", "--json").json()["loads"]
+            process.send_signal(signal.SIGSTOP)
+            under_way = loads and self.ctl("status", "--json").json()["loads"]
+            if under_way:
+                change(root)
+            process.send_signal(signal.SIGCONT)
+            out, err = process.communicate(timeout=harness.PATIENCE)
+            subprocess.run(["rm", "-rf", root, self.path("elsewhere")], check=True)
+            if under_way:
+                return harness.Result(process.returncode, out, err)
+            if self.ctl("list").out:
+                self.ctl("drop", "d", "--yes")
+        self.fail("no load was ever seen under way")
 
     def test_changes_refuse(self):
         def grow(root):
@@ -202,7 +212,7 @@ class Loading(Case):
                 file.write(b"more")
 
         def rewrite(root):
-            with open(os.path.join(root, "09", "3999"), "r+b") as file:
+            with open(os.path.join(root, "09", "0399"), "r+b") as file:
                 file.write(b"y" * 100)
 
         def add(root):
