@@ -2,6 +2,7 @@
 #include "regionmgr/daemon/log.h"
 
 #include <cjson/cJSON.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "regionmgr/cli/text.h"
 
 #define SENTENCE_BYTES 1024u
-#define LINE_BYTES     (4u * SENTENCE_BYTES + 128u)
+#define LINE_BYTES     (4u * SENTENCE_BYTES + 192u)
 
 static const struct {
 	enum rgm_log_level level;
@@ -42,16 +43,20 @@ enum rgm_log_level daemon_log_level(const char *name)
 	return RGM_LOG_INFO;
 }
 
+/* Lines that were not written since the last one that was; the library calls one at a time. */
+static unsigned long dropped;
+
+/* A reader of the log that has stopped must not stop the manager: a line is written where there is room
+ * for it now (a pipe that is ready takes PIPE_BUF bytes without waiting), else dropped and counted. */
 static void write_line(const char *line, size_t length)
 {
-	while (length > 0) {
-		ssize_t wrote = write(STDERR_FILENO, line, length);
+	struct pollfd look = {.fd = STDERR_FILENO, .events = POLLOUT};
 
-		if (wrote <= 0)
-			return;
-		line += wrote;
-		length -= (size_t)wrote;
-	}
+	if (poll(&look, 1, 0) > 0 && (look.revents & POLLOUT) != 0 &&
+		write(STDERR_FILENO, line, length) > 0)
+		dropped = 0;
+	else
+		dropped++;
 }
 
 static void write_text(
@@ -61,6 +66,8 @@ static void write_text(
 	size_t length = strnlen(sentence, SENTENCE_BYTES), used;
 
 	used = (size_t)snprintf(line, 96, "%s %s %.40s ", time, level_name(level), event);
+	if (dropped > 0)
+		used += (size_t)snprintf(line + used, 48, "(%lu lines were dropped) ", dropped);
 	used += text_escape(line + used, sizeof line - used - 1, sentence, length, TEXT_LINE);
 	line[used++] = '\n';
 	write_line(line, used);
@@ -76,6 +83,8 @@ static void write_json(enum rgm_log_level level, const char *time, const char *e
 	json_text(object, "level", level_name(level));
 	json_text(object, "event", event);
 	json_text(object, "message", sentence);
+	if (dropped > 0)
+		json_unsigned(object, "dropped", dropped);
 	for (size_t i = 0; i < field_count; i++) {
 		if (fields[i].text != NULL)
 			json_text(object, fields[i].key, fields[i].text);

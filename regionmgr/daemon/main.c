@@ -24,6 +24,8 @@ static void block_signals(sigset_t *ret_set)
 	(void)pthread_sigmask(SIG_BLOCK, ret_set, NULL);
 	/* a client or a log reader that leaves is an error of a call, not the end */
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* A limit on file sizes is then an error of the growth that meets it, and no more. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 }
 
 /* Where it serves, and what to type next: the options that a client needs to find it. */
