@@ -102,6 +102,18 @@ static bool asked_for(
 	return all;
 }
 
+/* Why a dimension is not served is known already, and is the finding. */
+static int tell_refused(
+	const struct rgm_dimension_row *row, struct table *table, struct rgm_error *error)
+{
+	const struct rgm_check_report report = {.first_problem = ""};
+
+	pool_fail(error, RGM_EDIRTY, "'%s' is not served: %s", row->name, row->reason);
+	cli_hint(error, "regionctl doctor");
+	add_row(table, row->name, RGM_EDIRTY, &report, error);
+	return RGM_EDIRTY;
+}
+
 static int check_served(
 	struct cli *cli, struct table *table, size_t *ret_bad, struct rgm_error *error)
 {
@@ -118,7 +130,10 @@ static int check_served(
 
 		if (!asked_for(cli, rows, count, rows[i].name))
 			continue;
-		rc = check_one(cli, rows[i].name, false, table, &here);
+		if (strcmp(rows[i].state, "refused") == 0)
+			rc = tell_refused(&rows[i], table, &here);
+		else
+			rc = check_one(cli, rows[i].name, false, table, &here);
 		if (is_finding(rc)) {
 			if (bad++ == 0) {
 				first_bad = rc;
