@@ -134,30 +134,33 @@ static int judge(const struct ipc_call *call, const struct ipc_header *request,
 	return 1;
 }
 
-int ipc_call(const struct ipc_call *call, struct ipc_header *request, const int *files,
-	size_t file_count, void *reply, size_t reply_capacity, size_t reply_least, int *ret_files,
-	size_t *ret_file_count, struct rgm_error *error)
+int ipc_call_send(const struct ipc_call *call, struct ipc_header *request, const int *files,
+	size_t file_count, struct rgm_error *error)
 {
 	int rc = ipc_call_sequence(call, &request->sequence, error);
 	if (rc != 0)
 		return rc;
 	rc = ipc_send(call->socket, request, files, file_count, call->timeout_ms);
-	/* A manager that refuses a connection says why before it closes it: look for that first. */
-	int64_t timeout_ms = rc == -EPIPE ? 0 : (int64_t)call->timeout_ms;
-	if (rc != 0 && rc != -EPIPE)
-		return ipc_call_failed(call, rc, error);
+	/* A manager that refuses a connection says why before it closes it: that is found there. */
+	return rc == 0 || rc == -EPIPE ? 0 : ipc_call_failed(call, rc, error);
+}
 
+int ipc_call_receive(const struct ipc_call *call, const struct ipc_header *request, void *reply,
+	size_t reply_capacity, size_t reply_least, int *ret_files, size_t *ret_file_count,
+	struct rgm_error *error)
+{
 	union answer small;
 	bool fits = reply_capacity >= sizeof small;
 	void *message = fits ? reply : &small;
 	size_t files_most = ret_file_count != NULL ? *ret_file_count : 0, count;
 	bool cancelled = false;
+	int rc;
 	do {
 		count = files_most;
 		rc = ipc_receive(call->socket, message, fits ? reply_capacity : sizeof small,
-			ret_files, &count, timeout_ms);
+			ret_files, &count, (int64_t)call->timeout_ms);
 		if (rc != 0)
-			return ipc_call_failed(call, timeout_ms == 0 ? -EPIPE : rc, error);
+			return ipc_call_failed(call, rc, error);
 		rc = judge(call, request, message, &cancelled, error);
 		if (rc != 1)
 			close_files(ret_files, count);
@@ -175,6 +178,16 @@ int ipc_call(const struct ipc_call *call, struct ipc_header *request, const int 
 	if (ret_file_count != NULL)
 		*ret_file_count = count;
 	return 0;
+}
+
+int ipc_call(const struct ipc_call *call, struct ipc_header *request, const int *files,
+	size_t file_count, void *reply, size_t reply_capacity, size_t reply_least, int *ret_files,
+	size_t *ret_file_count, struct rgm_error *error)
+{
+	int rc = ipc_call_send(call, request, files, file_count, error);
+	return rc != 0 ? rc
+	               : ipc_call_receive(call, request, reply, reply_capacity, reply_least,
+				 ret_files, ret_file_count, error);
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */

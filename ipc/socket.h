@@ -111,6 +111,13 @@ int ipc_call(const struct ipc_call *call, struct ipc_header *request, const int 
 	size_t file_count, void *reply, size_t reply_capacity, size_t reply_least, int *ret_files,
 	size_t *ret_file_count, struct rgm_error *error);
 
+/* Its two halves, for who sends several requests before the first answer; answers come in order. */
+int ipc_call_send(const struct ipc_call *call, struct ipc_header *request, const int *files,
+	size_t file_count, struct rgm_error *error);
+int ipc_call_receive(const struct ipc_call *call, const struct ipc_header *request, void *reply,
+	size_t reply_capacity, size_t reply_least, int *ret_files, size_t *ret_file_count,
+	struct rgm_error *error);
+
 /* The parts of ipc_call(), for who sends ahead: the next sequence number, or RGM_EGONE; the failure
  * that a message of type IPC_ERROR tells; the failure that a code of ipc_send() or ipc_receive()
  * means, after which the connection is ended. */

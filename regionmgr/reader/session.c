@@ -79,17 +79,21 @@ static int talk(struct rgm_session *session, const struct rgm_attach_options *op
 		.socket_name = session->socket_path};
 	struct ipc_hello hello = {.protocol_min = IPC_PROTOCOL, .protocol_max = IPC_PROTOCOL};
 	struct ipc_hello_reply welcome;
-	ipc_header_init(&hello.header, IPC_HELLO, 0, sizeof hello);
-	size_t none = 0;
-	int rc = ipc_call(&call, &hello.header, NULL, 0, &welcome, sizeof welcome, sizeof welcome,
-		NULL, &none, error);
-	if (rc)
-		return rc;
 	struct ipc_attach attach = {.slots = options->slots, .holds = options->holds};
+	ipc_header_init(&hello.header, IPC_HELLO, 0, sizeof hello);
 	own_label(options, attach.label);
 	ipc_header_init(&attach.header, IPC_ATTACH, 0, sizeof attach);
+	/* Both are sent before the first answer: the manager is woken once. */
+	int rc = ipc_call_send(&call, &hello.header, NULL, 0, error);
+	if (rc == 0)
+		rc = ipc_call_send(&call, &attach.header, NULL, 0, error);
+	if (rc == 0)
+		rc = ipc_call_receive(&call, &hello.header, &welcome, sizeof welcome,
+			sizeof welcome, NULL, NULL, error);
+	if (rc)
+		return rc;
 	size_t count = 2;
-	rc = ipc_call(&call, &attach.header, NULL, 0, ret_reply, sizeof *ret_reply,
+	rc = ipc_call_receive(&call, &attach.header, ret_reply, sizeof *ret_reply,
 		sizeof *ret_reply, files, &count, error);
 	if (rc)
 		return rc;
@@ -162,7 +166,7 @@ static int prepare(struct rgm_session *session)
 		return -ENOMEM;
 	store32_release(&session->segment->slots_used, 1);
 	atomic_store(&session->swept, load64_acquire(&session->table->dropped));
-	return reader_watch_forks();
+	return rgm_watch_forks();
 }
 
 /* Undo what is there. The segment goes before the connection: its lock is then free when the
