@@ -1,38 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The set of descriptors, a bit each, and the fork handlers that know it. See files.h. */
+/*
+ * The set of descriptors, a bit each, and the fork handler that reads it. See files.h.
+ *
+ * No lock: a fork handler that took one would have to be ordered with every other library's, liburcu's
+ * among them, whose callbacks close regions. The words are atomic (relaxed): fork(2) itself orders what
+ * the forking thread sees before what its child does, and of what other threads do at that moment either
+ * answer is right.
+ */
 #include "regionmgr/manager/files.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the set; taken last of all */
-static uint64_t *words;
-static size_t word_count;
+#define FILES_MAX (1u << 20) /* the kernel's own limit, fs.nr_open, unless it was raised */
 
-static void before_fork(void)
-{
-	pthread_mutex_lock(&lock);
-}
-
-static void after_fork_parent(void)
-{
-	pthread_mutex_unlock(&lock);
-}
+static atomic_uint_least64_t words[FILES_MAX / 64];
+static atomic_uint words_used; /* words below were ever used */
 
 static void after_fork_child(void)
 {
-	for (size_t i = 0; i < word_count; i++) {
-		for (unsigned bit = 0; words[i]; bit++) {
-			if (words[i] >> bit & 1)
-				close((int)(i * 64 + bit));
-			words[i] &= ~(1ull << bit);
-		}
+	unsigned used = atomic_load_explicit(&words_used, memory_order_relaxed);
+	for (unsigned i = 0; i < used; i++) {
+		uint64_t word = atomic_exchange_explicit(&words[i], 0, memory_order_relaxed);
+		for (; word; word &= word - 1)
+			close((int)(i * 64) + __builtin_ctzll(word));
 	}
-	pthread_mutex_unlock(&lock);
 }
 
 static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
@@ -40,7 +35,7 @@ static int watch_rc;
 
 static void watch(void)
 {
-	watch_rc = -pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	watch_rc = -pthread_atfork(NULL, NULL, after_fork_child);
 }
 
 int files_watch(void)
@@ -49,51 +44,29 @@ int files_watch(void)
 	return watch_rc;
 }
 
-static int grow(size_t count)
+void files_keep(int file)
 {
-	uint64_t *more = reallocarray(words, count, sizeof *words);
-	if (!more)
-		return -ENOMEM;
-	memset(more + word_count, 0, (count - word_count) * sizeof *words);
-	words = more;
-	word_count = count;
-	return 0;
-}
-
-int files_keep(int file)
-{
-	size_t word = (size_t)file / 64;
-	int rc = 0;
-	pthread_mutex_lock(&lock);
-	if (word >= word_count)
-		rc = grow(word + 16);
-	if (rc == 0)
-		words[word] |= 1ull << file % 64;
-	pthread_mutex_unlock(&lock);
-	return rc;
-}
-
-static void clear(int file)
-{
-	size_t word = (size_t)file / 64;
-	if (word < word_count)
-		words[word] &= ~(1ull << file % 64);
+	if (file < 0 || file >= (int)FILES_MAX)
+		return;
+	unsigned word = (unsigned)file / 64;
+	unsigned used = atomic_load_explicit(&words_used, memory_order_relaxed);
+	while (used <= word && !atomic_compare_exchange_weak_explicit(&words_used, &used, word + 1,
+				       memory_order_relaxed, memory_order_relaxed))
+		;
+	atomic_fetch_or_explicit(&words[word], 1ull << file % 64, memory_order_relaxed);
 }
 
 void files_forget(int file)
 {
-	pthread_mutex_lock(&lock);
-	clear(file);
-	pthread_mutex_unlock(&lock);
+	if (file >= 0 && file < (int)FILES_MAX)
+		atomic_fetch_and_explicit(
+			&words[file / 64], ~(1ull << file % 64), memory_order_relaxed);
 }
 
 void files_close(int file)
 {
 	if (file < 0)
 		return;
-	/* Under the lock, so that its number is not another's when a child looks at the set. */
-	pthread_mutex_lock(&lock);
-	clear(file);
+	files_forget(file);
 	close(file);
-	pthread_mutex_unlock(&lock);
 }

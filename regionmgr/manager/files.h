@@ -5,17 +5,16 @@
  * readers that the manager is gone, for as long as a worker lives that has nothing to do with it.
  *
  * A descriptor is kept here from its opening to its closing; what is here is closed in every forked
- * child. Between opening and files_keep() a fork can slip through: its child then keeps the descriptor
- * until it ends or calls exec. Thread-safe.
+ * child. A fork can slip in between opening and files_keep(), and between files_forget() and closing: its
+ * child then keeps the descriptor until it ends or calls exec. Thread-safe.
  */
 #ifndef MANAGER_FILES_H
 #define MANAGER_FILES_H
 
 /* Follow forks from now on, in this process. 0 or -errno. */
 int files_watch(void);
-/* 0 or -ENOMEM. */
-int files_keep(int file);
-/* No more: before somebody else closes it. */
+void files_keep(int file);
+/* No more: before it is closed, since its number is another's afterwards. */
 void files_forget(int file);
 /* Close and forget. A negative number is allowed. */
 void files_close(int file);

@@ -18,6 +18,7 @@
 #include "regionmgr/manager/change.h"
 #include "regionmgr/manager/files.h"
 #include "regionmgr/manager/sessions.h"
+#include <regionmgr/session.h>
 
 #define LOCK_FILE "lock"
 /* After an unclean end the version counter jumps over what may have been published unsaved. */
@@ -149,11 +150,7 @@ static int take_lock(struct rgm_manager *manager, struct rgm_error *error)
 		pool_hint(error, "regionctl status");
 		return RGM_EINUSE;
 	}
-	rc = files_watch();
-	if (rc == 0)
-		rc = files_keep(manager->lock_file);
-	if (rc)
-		return pool_fail(error, rc, "following forks: %s", strerror(-rc));
+	files_keep(manager->lock_file);
 	int length = snprintf(holder, sizeof holder, "%d\n", (int)getpid());
 	if (ftruncate(manager->lock_file, 0) ||
 		os_write_all(manager->lock_file, holder, (size_t)length, 0))
@@ -236,6 +233,11 @@ int rgm_manager_open(const struct rgm_manager_options *options, struct rgm_manag
 	struct rgm_error *error)
 {
 	static const struct rgm_manager_options defaults = {.size = sizeof defaults};
+	int watched = files_watch();
+	if (watched == 0)
+		watched = rgm_watch_forks();
+	if (watched)
+		return pool_fail(error, watched, "following forks: %s", strerror(-watched));
 	struct rgm_manager *manager = calloc(1, sizeof *manager);
 	if (!manager)
 		return pool_fail(error, -ENOMEM, "no memory");

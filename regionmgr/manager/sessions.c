@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -367,8 +368,34 @@ static bool lock_free(const struct session *session)
 	return os_lock_held(session->file, &held) == 0 && !held;
 }
 
+static bool process_ended(const struct session *session)
+{
+	struct pollfd look = {.fd = session->pidfd, .events = POLLIN};
+	return session->pidfd >= 0 && poll(&look, 1, 0) == 1 && (look.revents & POLLIN);
+}
+
+/* A process closes its connection before its death can be proven, and from then on nobody but the sweep
+ * looks at its pidfd. It matters where a child keeps the session. Sessions are freed by the sweep alone: the pointer stays good without the lock. */
+static void notice_deaths(struct rgm_manager *manager)
+{
+	struct sessions *sessions = manager->sessions;
+	struct session *dead = NULL;
+	do {
+		uint64_t after = dead ? dead->number : 0;
+		pthread_mutex_lock(&sessions->lock);
+		for (dead = sessions->first; dead; dead = dead->next)
+			if (dead->number > after && dead->alive && !dead->connected &&
+				process_ended(dead) && !lock_free(dead))
+				break;
+		pthread_mutex_unlock(&sessions->lock);
+		if (dead)
+			sessions_died(manager, dead);
+	} while (dead);
+}
+
 size_t sessions_sweep(struct rgm_manager *manager)
 {
+	notice_deaths(manager);
 	struct sessions *sessions = manager->sessions;
 	struct session *ended = NULL;
 	size_t pending = 0;

@@ -246,7 +246,7 @@ static void watch(void)
 	watch_rc = -pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-int reader_watch_forks(void)
+int rgm_watch_forks(void)
 {
 	pthread_once(&watch_once, watch);
 	return watch_rc;

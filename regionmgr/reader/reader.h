@@ -201,8 +201,6 @@ void reader_drop_holds(struct rgm_session *session);
 bool reader_holds_on(const struct rgm_session *session, uint64_t dimension);
 
 /* --- fork.c --- */
-/* Follow forks from now on, in this process. */
-int reader_watch_forks(void);
 void reader_add_session(struct rgm_session *session);
 void reader_remove_session(struct rgm_session *session);
 /* Guards the list of sessions and every thread's list of slots. */

@@ -98,6 +98,15 @@ RGM_API int rgm_session_info(struct rgm_session *session, struct rgm_session_inf
 	struct rgm_error *error);
 
 /**
+ * Follow the forks of this process from now on. rgm_session_attach() and rgm_manager_open() do it by
+ * themselves; a program that calls it once at its start also has the forks followed that happen before.
+ * Without it a child that is forked while another thread of regionmgr is at work may find a lock of
+ * liburcu's locked for good. Thread-safe; a second call does nothing.
+ * Errors: -ENOMEM.
+ */
+RGM_API int rgm_watch_forks(void);
+
+/**
  * Map a dimension into this process, read-only, over a window as large as it may ever grow. Needed
  * once per dimension and process, outside sections; growth needs no further call. A dimension that
  * is mapped already costs a lookup. Thread-safe.
