@@ -154,7 +154,8 @@ static int collect_one(void *context, struct dimension *dimension, const struct 
 	return 0;
 }
 
-static int replace(
+/* Write the new catalog beside the old one, durably. */
+static int write_new(
 	int folder, const struct catalog_header *header, const struct catalog_record *records)
 {
 	unlinkat(folder, CATALOG_NEW, 0);
@@ -169,11 +170,28 @@ static int replace(
 		rc = os_sync_data(file);
 	if (close(file) && rc == 0)
 		rc = -errno;
-	if (rc == 0 && renameat(folder, CATALOG_NEW, folder, CATALOG_FILE))
-		rc = -errno;
-	if (rc == 0)
+	return rc;
+}
+
+/* Exchange new and old, so that the old one can come back if the folder can't be synced: a change that
+ * is told as failed must not be found after a restart. The first catalog has no old one. */
+static int replace(
+	int folder, const struct catalog_header *header, const struct catalog_record *records)
+{
+	int rc = write_new(folder, header, records);
+	bool exchanged = false;
+	if (rc == 0) {
+		exchanged =
+			renameat2(folder, CATALOG_NEW, folder, CATALOG_FILE, RENAME_EXCHANGE) == 0;
+		if (!exchanged && renameat(folder, CATALOG_NEW, folder, CATALOG_FILE))
+			rc = -errno;
+	}
+	if (rc == 0) {
 		rc = os_sync_folder(folder);
-	else
+		if (rc && exchanged)
+			renameat2(folder, CATALOG_NEW, folder, CATALOG_FILE, RENAME_EXCHANGE);
+	}
+	if (rc || exchanged)
 		unlinkat(folder, CATALOG_NEW, 0);
 	return rc;
 }
@@ -205,6 +223,8 @@ int catalog_write(struct rgm_manager *manager, enum catalog_state state,
 		memcpy(header.instance_id, manager->instance_id, sizeof header.instance_id);
 		header.crc32c = checksum(header, collect.records);
 		rc = replace(manager->folder, &header, collect.records);
+		if (rc == 0)
+			manager->catalog_version = header.version;
 	}
 	free(collect.records);
 	if (rc)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The catalog: which dimensions an instance has, in the file `catalog` of its folder. Replaced as a
- * whole: written to `catalog.new`, synced, renamed over, the folder synced. So it is always one state
+ * whole: written to `.catalog.new`, synced, renamed over, the folder synced. So it is always one state
  * or the next.
  *
  * Format 1 (not yet frozen), little endian, reserved bytes zero: a header of 128 bytes, then `count`
@@ -18,6 +18,10 @@
 #define CATALOG_MAGIC   0x0100544143524752ull /* "RGRCAT\0\1" in memory */
 #define CATALOG_VERSION 1u
 #define CATALOG_FILE    "catalog"
+
+/* After an unclean end the version counter jumps over what may have been published since the catalog was
+ * written; a running manager writes it again before it has used up half of that. */
+#define CATALOG_VERSION_JUMP (1u << 20)
 
 enum catalog_state { CATALOG_STOPPED = 1, CATALOG_RUNNING = 2 };
 

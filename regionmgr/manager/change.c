@@ -178,11 +178,15 @@ static int publish_new(struct rgm_manager *manager, struct dimension *dimension,
 int rgm_manager_create(struct rgm_manager *manager, const char *name,
 	const struct rgm_create_options *options, struct rgm_error *error)
 {
+	struct rgm_create_options own = {.size = sizeof own};
 	if (manager_forked(manager, getpid()))
 		return change_forked(error);
 	int rc = ipc_check_name("dimension", name, error);
+	if (rc == 0)
+		rc = pool_options(&own, sizeof own, options, error);
 	if (rc)
 		return rc;
+	options = &own;
 	struct dimension *dimension = dimension_find(manager, name);
 	if (dimension) {
 		dimension_put(dimension);

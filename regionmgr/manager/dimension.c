@@ -3,6 +3,7 @@
 #include "regionmgr/manager/dimension.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,6 +45,12 @@ int registry_create(struct rgm_manager *manager, struct registry **ret_registry)
 	struct registry *registry = calloc(1, sizeof *registry);
 	if (!registry)
 		return -ENOMEM;
+	/* Start liburcu's thread for deferred work here: not to take the application's signals. */
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	urcu_bp_get_default_call_rcu_data();
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	/* A fixed size: resizing needs a thread of liburcu's own. */
 	registry->by_name = cds_lfht_new_flavor(
 		REGISTRY_BUCKETS, REGISTRY_BUCKETS, 0, 0, &urcu_bp_flavor, NULL);

@@ -255,25 +255,53 @@ void dimensions_retry(struct rgm_manager *manager)
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
-void dimensions_remove_orphans(struct rgm_manager *manager)
+/* Could it ever be served again? A load that a crash interrupted leaves a dirty file, or an empty one;
+ * anything else was somebody's data, whatever became of the catalog. */
+static bool is_worthless(const struct rgm_manager *manager, const char *file)
 {
+	char path[sizeof manager->folder_path + 64];
+	struct pool_region *region;
+	struct pool_region_info info;
+	snprintf(path, sizeof path, "%s/%s", manager->folder_path, file);
+	if (pool_region_open_check(path, &region, NULL))
+		return false;
+	pool_region_info(region, &info);
+	pool_region_close(region);
+	return info.dirty || info.root.offset == 0;
+}
+
+static void look_at_orphan(struct rgm_manager *manager, const char *file)
+{
+	if (!is_worthless(manager, file)) {
+		manager_log(manager, RGM_LOG_WARNING, "orphan", MANAGER_FIELDS({"file", file, 0}),
+			"region file '%s' belongs to no dimension of the catalog: it is left alone",
+			file);
+	} else if (unlinkat(manager->folder, file, 0) == 0) {
+		manager_log(manager, RGM_LOG_INFO, "orphan", MANAGER_FIELDS({"file", file, 0}),
+			"region file '%s' of an unfinished load removed", file);
+	}
+}
+
+size_t dimensions_look_at_orphans(struct rgm_manager *manager, bool count_only)
+{
+	size_t count = 0;
 	int copy = openat(manager->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *folder = copy < 0 ? NULL : fdopendir(copy);
 	if (!folder) {
 		if (copy >= 0)
 			close(copy);
-		return;
+		return 0;
 	}
 	for (struct dirent *entry; (entry = readdir(folder));) {
 		uint64_t id = catalog_region_id(entry->d_name);
-		struct dimension *owner = id ? dimension_find_id(manager, id) : NULL;
-		if (id && !owner && unlinkat(manager->folder, entry->d_name, 0) == 0)
-			manager_log(manager, RGM_LOG_INFO, "orphan",
-				MANAGER_FIELDS({"file", entry->d_name, 0}),
-				"region file '%s' of an unfinished load removed", entry->d_name);
+		struct dimension *owner = id && !count_only ? dimension_find_id(manager, id) : NULL;
+		count += id != 0 && !owner;
+		if (id && !owner && !count_only)
+			look_at_orphan(manager, entry->d_name);
 		dimension_put(owner);
 	}
 	closedir(folder);
+	return count;
 }
 
 int dimensions_close(struct rgm_manager *manager, struct rgm_error *error)

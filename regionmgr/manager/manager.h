@@ -75,6 +75,7 @@ struct rgm_manager {
 
 	pthread_mutex_t commit;        /* guards what stands under lock 1 above */
 	uint64_t next_dimension_id;    /* under commit */
+	uint64_t catalog_version;      /* under commit: the version in the catalog on the disk */
 	bool stopping;                 /* under commit: no change begins any more */
 
 	struct registry *registry;

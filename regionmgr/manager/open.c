@@ -21,8 +21,6 @@
 #include <regionmgr/session.h>
 
 #define LOCK_FILE "lock"
-/* After an unclean end the version counter jumps over what may have been published unsaved. */
-#define VERSION_JUMP (1u << 20)
 
 int manager_thread(pthread_t *ret_thread, void *(*run)(void *argument), void *argument)
 {
@@ -47,6 +45,9 @@ static int apply_options(struct rgm_manager *manager, const struct rgm_manager_o
 		return pool_fail(error, RGM_ELIMIT,
 			"an access list of %zu entries is beyond the limit of %u",
 			options->access_count, MANAGER_ACCESS_MAX);
+	if (options->max_readers > GUARD_MAX / 2)
+		return pool_fail(error, RGM_ELIMIT, "max_readers %u is beyond the limit of %u",
+			options->max_readers, GUARD_MAX / 2);
 	if (options->max_dimensions > IPC_MAX_DIMENSIONS)
 		return pool_fail(error, RGM_ELIMIT, "max_dimensions %u is beyond the limit of %u",
 			options->max_dimensions, IPC_MAX_DIMENSIONS);
@@ -122,13 +123,17 @@ static int open_folder(struct rgm_manager *manager, struct rgm_error *error)
 		pool_hint(error, "chown %u '%s' && chmod 700 '%s'", geteuid(), path, path);
 		return -EPERM;
 	}
+	/* Who is on the access list has to get through to a socket in it. */
+	if (manager->access_count && strncmp(manager->socket_path, path, strlen(path)) == 0 &&
+		fchmod(manager->folder, (status.st_mode & 0777) | 0011))
+		return pool_fail_errno(error, "folder '%s' could not be opened to others", path);
 	return 0;
 }
 
 static int take_lock(struct rgm_manager *manager, struct rgm_error *error)
 {
-	manager->lock_file = openat(manager->folder, LOCK_FILE,
-		O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	manager->lock_file =
+		openat(manager->folder, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (manager->lock_file < 0)
 		return pool_fail_errno(error, "lock file in '%s'", manager->folder_path);
 	char holder[32] = {0};
@@ -159,8 +164,8 @@ static int take_lock(struct rgm_manager *manager, struct rgm_error *error)
 }
 
 /* Who we are, and where the counters go on. */
-static int take_catalog(struct rgm_manager *manager, struct catalog *catalog,
-	struct rgm_error *error)
+static int take_catalog(
+	struct rgm_manager *manager, struct catalog *catalog, struct rgm_error *error)
 {
 	int rc = catalog_read(manager->folder, catalog, error);
 	if (rc == 0) {
@@ -169,7 +174,13 @@ static int take_catalog(struct rgm_manager *manager, struct catalog *catalog,
 		manager->next_dimension_id = catalog->header.next_dimension_id;
 		manager->start_version = catalog->header.version;
 		if (catalog->header.state != CATALOG_STOPPED)
-			manager->start_version += VERSION_JUMP;
+			manager->start_version += CATALOG_VERSION_JUMP;
+	} else if (rc == -ENOENT && dimensions_look_at_orphans(manager, true)) {
+		pool_fail(error, RGM_ECORRUPT,
+			"folder '%s' has region files but no catalog that says what they are",
+			manager->folder_path);
+		pool_hint(error, "restore the file 'catalog', or move the region files away");
+		rc = RGM_ECORRUPT;
 	} else if (rc == -ENOENT) {
 		manager->next_dimension_id = 1;
 		rc = os_random(manager->instance_id, sizeof manager->instance_id);
@@ -184,8 +195,8 @@ static int take_catalog(struct rgm_manager *manager, struct catalog *catalog,
 	return rc;
 }
 
-static int start(struct rgm_manager *manager, const struct catalog *catalog,
-	struct rgm_error *error)
+static int start(
+	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error)
 {
 	if (registry_create(manager, &manager->registry) ||
 		sessions_create(manager, &manager->sessions))
@@ -203,7 +214,7 @@ static int start(struct rgm_manager *manager, const struct catalog *catalog,
 	rc = dimensions_publish(manager, error);
 	if (rc)
 		return rc;
-	dimensions_remove_orphans(manager);
+	dimensions_look_at_orphans(manager, false);
 	rc = guard_install();
 	if (rc)
 		return pool_fail(error, rc, "SIGBUS handler: %s", strerror(-rc));
@@ -232,12 +243,16 @@ static void dismantle(struct rgm_manager *manager)
 int rgm_manager_open(const struct rgm_manager_options *options, struct rgm_manager **ret_manager,
 	struct rgm_error *error)
 {
-	static const struct rgm_manager_options defaults = {.size = sizeof defaults};
-	int watched = files_watch();
-	if (watched == 0)
-		watched = rgm_watch_forks();
-	if (watched)
-		return pool_fail(error, watched, "following forks: %s", strerror(-watched));
+	struct rgm_manager_options own = {.size = sizeof own};
+	int rc = pool_options(&own, sizeof own, options, error);
+	if (rc)
+		return rc;
+	options = &own;
+	rc = files_watch();
+	if (rc == 0)
+		rc = rgm_watch_forks();
+	if (rc)
+		return pool_fail(error, rc, "following forks: %s", strerror(-rc));
 	struct rgm_manager *manager = calloc(1, sizeof *manager);
 	if (!manager)
 		return pool_fail(error, -ENOMEM, "no memory");
@@ -248,9 +263,7 @@ int rgm_manager_open(const struct rgm_manager_options *options, struct rgm_manag
 	pthread_mutex_init(&manager->commit, NULL);
 	pthread_mutex_init(&manager->log_lock, NULL);
 	struct catalog catalog = {0};
-	if (!options)
-		options = &defaults;
-	int rc = apply_options(manager, options, error);
+	rc = apply_options(manager, options, error);
 	if (rc == 0)
 		rc = find_places(manager, options, error);
 	if (rc == 0)

@@ -14,8 +14,9 @@ int dimensions_open(struct rgm_manager *manager, const struct catalog *catalog,
 int dimensions_publish(struct rgm_manager *manager, struct rgm_error *error);
 /* Try those again. Takes the commit lock. */
 void dimensions_retry(struct rgm_manager *manager);
-/* Remove region files that no dimension owns: loads that a crash interrupted. */
-void dimensions_remove_orphans(struct rgm_manager *manager);
+/* Region files that no dimension owns: those of loads that a crash interrupted are removed, others are
+ * logged and left alone. With `count_only`, before there are dimensions: only how many there are. */
+size_t dimensions_look_at_orphans(struct rgm_manager *manager, bool count_only);
 /* Save every dimension and close its region. The first failure is told; all are closed. */
 int dimensions_close(struct rgm_manager *manager, struct rgm_error *error);
 

@@ -23,6 +23,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/dimension.h"
+#include "regionmgr/manager/reclaim.h"
 #include "regionmgr/manager/table.h"
 
 #define SLOTS_DEFAULT 128u
@@ -321,7 +322,7 @@ int sessions_map(struct rgm_manager *manager, struct session *session, uint64_t 
 		rc = pool_fail(error, RGM_EREFUSED, "user %u may not read dimension '%s'",
 			session->uid, name);
 	} else if (!region) {
-		rc = pool_fail(error, RGM_EDIRTY, "%s", dimension->reason);
+		rc = pool_fail(error, dimension->refused_code, "%s", dimension->reason);
 	} else {
 		rc = pool_region_open_reader(region, ret_region, error);
 	}
@@ -348,6 +349,7 @@ void sessions_died(struct rgm_manager *manager, struct session *session)
 	if (!news)
 		return;
 	manager_count(manager, COUNTER_deaths, 1);
+	reclaim_wake(manager->reclaim); /* what it saw in sections is free now */
 	manager_log(manager, RGM_LOG_INFO, "death",
 		MANAGER_FIELDS(
 			{"reader", NULL, session->number}, {"pid", NULL, (uint64_t)session->pid}),
@@ -426,6 +428,7 @@ size_t sessions_sweep(struct rgm_manager *manager)
 			MANAGER_FIELDS({"reader", NULL, session->number}), "reader %lu ended",
 			session->number);
 		session_free(session);
+		reclaim_wake(manager->reclaim);
 	}
 	return pending;
 }

@@ -17,7 +17,8 @@
 struct rgm_writer {
 	struct rgm_manager *manager;
 	struct dimension *dimension; /* a reference; registered, or made by this writer */
-	bool creates;                /* the dimension appears with the commit */
+	bool creates;                /* the dimension appears with the commit, */
+	struct dimension *replaces;  /*   in place of this refused one; a reference, or NULL */
 	char name[RGM_NAME_MAX + 1];
 	struct layers_change *change;
 };
@@ -31,34 +32,57 @@ static void writer_free(struct rgm_writer *writer, bool published)
 	if (writer->creates && !published)
 		change_unmake(writer->dimension);
 	dimension_put(writer->dimension);
+	dimension_put(writer->replaces);
 	if (!published)
 		manager_count(writer->manager, COUNTER_loads_aborted, 1);
 	atomic_fetch_sub(&writer->manager->loads, 1);
 	free(writer);
 }
 
-/* Find the dimension, or make one that nobody sees yet. */
-static int find_or_make(struct rgm_writer *writer, const struct rgm_load_options *options,
+/* A new dimension in place of a refused one, of whose content nothing is kept: with its maximum and its
+ * access list, where no others are asked for. */
+static int make_in_place(struct rgm_writer *writer, const struct rgm_create_options *options,
 	struct rgm_error *error)
+{
+	struct rgm_create_options own = *options;
+	writer->replaces = writer->dimension;
+	writer->dimension = NULL;
+	if (own.max_bytes == 0)
+		own.max_bytes = writer->replaces->max_bytes;
+	if (own.access_count == 0) {
+		own.access = writer->replaces->access;
+		own.access_count = writer->replaces->access_count;
+	}
+	writer->creates = true;
+	return change_make(writer->manager, &own, &writer->dimension, error);
+}
+
+/* Find the dimension, or make one that nobody sees yet. */
+static int find_or_make(
+	struct rgm_writer *writer, const struct rgm_load_options *options, struct rgm_error *error)
 {
 	struct rgm_manager *manager = writer->manager;
 	writer->dimension = dimension_find(manager, writer->name);
 	if (writer->dimension && (options->flags & RGM_LOAD_CREATE) &&
 		(options->flags & RGM_LOAD_EXCLUSIVE))
-		return pool_fail(error, RGM_EDIMEXIST, "dimension '%s' exists already",
-			writer->name);
+		return pool_fail(
+			error, RGM_EDIMEXIST, "dimension '%s' exists already", writer->name);
 	if (writer->dimension) {
 		if (writer->dimension->kind != &dim_layers)
 			return pool_fail(error, RGM_EKIND,
 				"dimension '%s' is of kind %s, not layers", writer->name,
 				writer->dimension->kind->name);
-		if (!dimension_region(writer->dimension)) {
-			pool_fail(error, RGM_EDIRTY, "dimension '%s' is refused: %s",
-				writer->name, writer->dimension->reason);
-			pool_hint(error, "drop it to use the name again");
-			return RGM_EDIRTY;
+		if (dimension_region(writer->dimension))
+			return 0;
+		const uint32_t anew = RGM_LOAD_CREATE | RGM_LOAD_REPLACE;
+		if ((options->flags & anew) != anew) {
+			int rc = pool_fail(error, writer->dimension->refused_code,
+				"dimension '%s' is refused: %s", writer->name,
+				writer->dimension->reason);
+			pool_hint(error, "load it anew, or drop it");
+			return rc;
 		}
-		return 0;
+		return make_in_place(writer, &options->create, error);
 	}
 	if (!(options->flags & RGM_LOAD_CREATE))
 		return pool_fail(error, RGM_ENODIM, "there is no dimension '%s'", writer->name);
@@ -70,14 +94,15 @@ int rgm_writer_begin(struct rgm_manager *manager, const char *name,
 	const struct rgm_load_options *options, struct rgm_writer **ret_writer,
 	struct rgm_error *error)
 {
-	static const struct rgm_load_options defaults = {.size = sizeof defaults};
+	struct rgm_load_options own = {.size = sizeof own};
 	if (manager_forked(manager, getpid()))
 		return change_forked(error);
 	int rc = ipc_check_name("dimension", name, error);
+	if (rc == 0)
+		rc = pool_options(&own, sizeof own, options, error);
 	if (rc)
 		return rc;
-	if (!options)
-		options = &defaults;
+	options = &own;
 	if (atomic_fetch_add(&manager->loads, 1) >= manager->max_loads) {
 		atomic_fetch_sub(&manager->loads, 1);
 		return pool_fail(error, RGM_EBUSY,
@@ -128,8 +153,8 @@ int rgm_writer_put_file(struct rgm_writer *writer, const char *layer, int file,
 	const struct rgm_layer_options *options, struct rgm_error *error)
 {
 	/* 0: the file's own modification time. */
-	return layers_change_put_file(writer->change, layer, file,
-		options ? options->time_ns : 0, media_of(options), error);
+	return layers_change_put_file(writer->change, layer, file, options ? options->time_ns : 0,
+		media_of(options), error);
 }
 
 int rgm_writer_stream_begin(struct rgm_writer *writer, const char *layer,
@@ -186,11 +211,25 @@ static int still_there(struct rgm_writer *writer, struct rgm_error *error)
 	if (writer->creates) {
 		struct dimension *other = dimension_find(writer->manager, writer->name);
 		dimension_put(other);
-		if (other)
+		if (other && (other != writer->replaces || dimension_region(other)))
 			return pool_fail(error, RGM_EBUSY,
 				"dimension '%s' was created during the load", writer->name);
 	}
 	return 0;
+}
+
+/* The catalog, where it has to know of this commit. */
+static int record(struct rgm_writer *writer, uint64_t version, struct rgm_error *error)
+{
+	struct rgm_manager *manager = writer->manager;
+	struct catalog_change change = {.removed = writer->replaces};
+	if (writer->creates) {
+		change.added = writer->dimension;
+		change.added_name = writer->name;
+	} else if (version - manager->catalog_version < CATALOG_VERSION_JUMP / 2) {
+		return 0;
+	}
+	return catalog_write(manager, CATALOG_RUNNING, &change, error);
 }
 
 static int prepare(struct rgm_writer *writer, struct commit *commit, struct rgm_error *error)
@@ -205,7 +244,7 @@ static int prepare(struct rgm_writer *writer, struct commit *commit, struct rgm_
 	if (rc)
 		return rc;
 	commit->root.version = commit->version;
-	commit->root.generation = root->generation + 1;
+	commit->root.generation = writer->creates ? 1 : root->generation + 1;
 	/* It may have been renamed since the load began. */
 	const char *name = writer->creates ? writer->name : dimension->state->name;
 	commit->state = dim_state_create(dimension, name);
@@ -226,11 +265,8 @@ static int prepare(struct rgm_writer *writer, struct commit *commit, struct rgm_
 	struct table_change change;
 	change_entry(dimension, dimension->region, commit->state, commit->version, &change);
 	rc = table_draft(manager->table, commit->version, &change, 1, &commit->draft, error);
-	if (rc == 0 && writer->creates)
-		rc = catalog_write(manager, CATALOG_RUNNING,
-			&(struct catalog_change){
-				.added = dimension, .added_name = writer->name},
-			error);
+	if (rc == 0)
+		rc = record(writer, commit->version, error);
 	return rc;
 }
 
@@ -249,6 +285,10 @@ int rgm_writer_commit(
 	if (rc == 0)
 		rc = prepare(writer, &commit, error);
 	if (rc == 0) {
+		if (writer->replaces && !writer->replaces->dropped) {
+			registry_remove(writer->replaces);
+			unlinkat(manager->folder, writer->replaces->file, 0);
+		}
 		if (writer->creates)
 			registry_add(manager, writer->dimension, commit.state);
 		else

@@ -234,22 +234,53 @@ static void test_killed_after_a_change(void **state)
 	REQUIRE(strlen(state_of(instance, "one")) > 20);
 	REQUIRE_EQUAL(strlen(state_of(instance, "two")), 0);
 	REQUIRE_EQUAL(generation_of(instance, &two), 1);
-	/* Not served, not loaded into, not renamed onto; dropped it can be. */
+	/* Not served, not added to; dropped it can be, or loaded anew as a whole. */
 	struct reader reader;
-	uint64_t version;
 	reader_open(&reader, instance, NULL);
 	REQUIRE_ERROR(rgm_map(reader.session, "one", &error), RGM_ENODIM, &error);
 	reader_close(&reader);
-	REQUIRE_ERROR(instance_try_put(instance, &one, 3, &version, &error), RGM_EDIRTY, &error);
+	struct rgm_control *control;
+	struct rgm_control_options at = {.size = sizeof at, .socket = instance->socket};
+	struct rgm_load *load;
+	struct rgm_load_options add = {.size = sizeof add, .flags = RGM_LOAD_CREATE};
+	must(rgm_control_open(instance->name, &at, &control, &error), &error);
+	REQUIRE_ERROR(rgm_load_begin(control, "one", &add, &load, &error), RGM_EDIRTY, &error);
+	rgm_control_close(control);
 	instance_put(instance, &two, 2);
 	instance_stop(instance);
 	instance_start(instance);
 	REQUIRE_EQUAL(generation_of(instance, &two), 2);
 	REQUIRE(strlen(state_of(instance, "one")) > 20);
-	instance_drop(instance, "one");
 	instance_put(instance, &one, 4);
 	REQUIRE_EQUAL(generation_of(instance, &one), 4);
+	REQUIRE_EQUAL(strlen(state_of(instance, "one")), 0);
+	instance_status(instance, &status);
+	REQUIRE_EQUAL(status.dimensions, 2);
+	REQUIRE_EQUAL(status.refused, 0);
+	instance_drop(instance, "one");
+	instance_stop(instance);
+	instance_start(instance);
+	instance_status(instance, &status);
+	REQUIRE_EQUAL(status.dimensions, 1);
 	/* Attached sessions of the killed one left their names: gone with this one's end. */
+}
+
+/* Region files without a catalog are somebody's data: the start refuses, and touches none of them. */
+static void test_catalog_is_missing(void **state)
+{
+	struct instance *instance = *state;
+	struct rgm_error error;
+	char path[512], aside[512];
+	instance_put(instance, &one, 1);
+	instance_stop(instance);
+	snprintf(path, sizeof path, "%s/catalog", instance->folder);
+	snprintf(aside, sizeof aside, "%s/catalog.aside", instance->folder);
+	REQUIRE_EQUAL(rename(path, aside), 0);
+	REQUIRE_ERROR(instance_start_fails(instance, &error), RGM_ECORRUPT, &error);
+	REQUIRE(strlen(error.hint) > 10);
+	REQUIRE_EQUAL(rename(aside, path), 0);
+	instance_start(instance);
+	REQUIRE_EQUAL(generation_of(instance, &one), 1);
 }
 
 static void attach_and_wait(struct child *parent, void *context)
@@ -457,6 +488,7 @@ int main(void)
 		INSTANCE_TEST(test_second_is_refused),
 		PREPARED_TEST(test_many_at_once),
 		INSTANCE_TEST(test_limit_below_what_is_there),
+		INSTANCE_TEST(test_catalog_is_missing),
 #if !SUPPORT_RACE_BUILD
 		cmocka_unit_test_setup_teardown(
 			test_killed_after_a_change, instance_setup_daemon, instance_teardown),
