@@ -168,6 +168,32 @@ static void never_reads(void **state)
 	raw_healthy(&served, open_files);
 }
 
+/* A forked process has copies of the manager's sockets: the end of a connection is the end of it here
+ * all the same, and for the client too. */
+static void wait_for_word(struct child *parent, void *context)
+{
+	(void)context;
+	child_hear(parent);
+}
+
+static void forked_copies(void **state)
+{
+	unsigned open_files = support_open_files();
+	(void)state;
+	int gone = raw_client(&served), wrong = raw_client(&served);
+	struct child child = child_start(wait_for_word, NULL);
+	/* The copy in the child of what is closed here has to be the manager's alone. */
+	shutdown(gone, SHUT_RDWR);
+	close(gone);
+	raw_request(wrong, IPC_LOAD_COMMIT, 2);
+	raw_ended(wrong);
+	for (int i = 0; i < 50; i++)
+		REQUIRE_EQUAL(raw_status(&served).header.type, IPC_OK);
+	child_say(&child, 'e');
+	child_join(&child);
+	raw_healthy(&served, open_files);
+}
+
 /* --- limits ----------------------------------------------------------------------------------- */
 
 static void client_limit(void **state)
@@ -389,6 +415,7 @@ int main(void)
 		cmocka_unit_test(wrong_messages),
 		cmocka_unit_test(unwanted_files),
 		cmocka_unit_test(never_reads),
+		cmocka_unit_test(forked_copies),
 		cmocka_unit_test(client_limit),
 		cmocka_unit_test(descriptor_limit),
 		cmocka_unit_test(sessions),
