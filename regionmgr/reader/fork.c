@@ -10,8 +10,8 @@
  * it; the child inherits the mapping and with it the lock; the parent unmaps it after the fork. So the
  * lock lives exactly as long as some process that descends from that fork and has not called exec, and
  * the parent asks with a description of its own whether anybody has it. Closing descriptors in the
- * child changes nothing. One token serves all forks between which no hold was taken; each hold knows
- * the first and the last token of its life.
+ * child changes nothing. One token serves all forks between which no hold was taken, and none that it
+ * serves was released; each hold knows the first and the last token of its life.
  *
  * A raw clone(2) runs no handler: holds then last until the parent's release. Where a token can't be
  * made, the holds alive stand until the session ends.
@@ -72,8 +72,6 @@ void reader_here_destroy(uint64_t *here)
 
 static bool any_hold(const struct rgm_session *session)
 {
-	if (session->zombies)
-		return true;
 	for (uint32_t i = 0; i < HOLD_BUCKETS; i++)
 		if (session->buckets[i])
 			return true;
@@ -108,7 +106,7 @@ static struct token *token_create(struct rgm_session *session)
 	token->number = ++session->next_token;
 	token->next = session->tokens;
 	session->tokens = token;
-	session->taken_since_token = false;
+	session->token_spent = false;
 	return token;
 }
 
@@ -179,7 +177,7 @@ static void follow(struct rgm_session *session)
 	if (!any_hold(session))
 		return;
 	struct token *token = session->tokens;
-	if (!token || session->taken_since_token) {
+	if (!token || session->token_spent) {
 		drop_tokens(session);
 		token = token_create(session);
 	}
@@ -187,7 +185,6 @@ static void follow(struct rgm_session *session)
 		token = NULL;
 	for (uint32_t i = 0; i < HOLD_BUCKETS; i++)
 		mark(session->buckets[i], token);
-	mark(session->zombies, token);
 }
 
 /* The locks are held over the fork, so that the child gets the lists whole. */

@@ -86,7 +86,7 @@ static struct rgm_hold *store(struct rgm_session *session, const struct rgm_slot
 	struct rgm_hold **bucket = &session->buckets[bucket_of(hold->dimension, hold->version)];
 	hold->next = *bucket;
 	*bucket = hold;
-	session->taken_since_token = true;
+	session->token_spent = true;
 	return hold;
 }
 
@@ -170,6 +170,8 @@ static void retire_hold(struct rgm_session *session, struct rgm_hold *hold)
 	if (inherited(session, hold)) {
 		hold->next = session->zombies;
 		session->zombies = hold;
+		/* Children of later forks have nothing to do with it. */
+		session->token_spent = true;
 	} else {
 		clear(session, hold);
 	}

@@ -108,7 +108,7 @@ struct rgm_session {
 	bool *hold_used;          /* by index */
 	struct token *tokens;     /* newest first */
 	uint64_t next_token;
-	bool taken_since_token; /* a hold was taken since the newest token was made */
+	bool token_spent; /* since the newest token was made, a hold was taken, or left to children */
 };
 
 /* What rgm_pin() and rgm_unpin() touch, in one cache line. */

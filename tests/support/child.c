@@ -26,6 +26,14 @@ static void know(pid_t pid)
 	support_fail(__FILE__, __LINE__, "too many children");
 }
 
+static bool let_live;
+static pid_t test; /* the process that started the first child */
+
+void support_let_children_live(bool live)
+{
+	let_live = live;
+}
+
 static void forget(pid_t pid)
 {
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -37,12 +45,16 @@ struct child child_start(child_run *run, void *context)
 {
 	int pair[2];
 	pid_t parent = getpid();
+	if (!test)
+		test = parent;
 	REQUIRE_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	fflush(NULL);
 	pid_t pid = fork();
 	REQUIRE(pid >= 0);
 	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Of a child's child it is the test's business, which adopts it. */
+		if (!let_live || parent == test)
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(98);
 		close(pair[0]);
@@ -139,6 +151,11 @@ void support_adopt_orphans(void)
 void support_reap(pid_t pid)
 {
 	REQUIRE(wait_for(pid) != -1);
+}
+
+void support_forget(pid_t pid)
+{
+	forget(pid);
 }
 
 void support_adopt(pid_t pid)

@@ -123,6 +123,10 @@ void child_wait_stopped(const struct child *child);
 void support_adopt_orphans(void);
 /* One that will belong to this one, so that it does not outlive the test. */
 void support_adopt(pid_t pid);
+/* It was waited for elsewhere. */
+void support_forget(pid_t pid);
+/* Children started from now on by children do not die with their parents (true), or do (false). */
+void support_let_children_live(bool live);
 /* Wait for a process that was adopted. */
 void support_reap(pid_t pid);
 /* Kill the children that are left, but one (0: none); returns how many there were. */
