@@ -111,6 +111,8 @@ void client_end(struct manager_server *server, struct client *client)
 	if (client->job)
 		return;
 	client->ended = true;
+	/* Closing it does not end its watch while a forked process has a copy. */
+	watch_remove(server, client->socket);
 	files_close(client->socket);
 	client->socket = -1;
 	cds_list_del(&client->waiting);
