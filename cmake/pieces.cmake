@@ -67,3 +67,12 @@ if(rgm_manager_OBJECTS AND rgm_reader_OBJECTS)
 	set_target_properties(regionmgr-manager PROPERTIES EXPORT_NAME manager)
 	set(RGM_HAVE_LIBRARIES ON)
 endif()
+
+if(RGM_SANITIZE MATCHES "thread")
+	foreach(piece rgm_reader rgm_manager)
+		if(${piece}_OBJECTS)
+			target_compile_options(${piece}_objects PRIVATE
+				"SHELL:-include \"${PROJECT_SOURCE_DIR}/cmake/tsan_urcu.h\"")
+		endif()
+	endforeach()
+endif()
