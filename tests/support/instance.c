@@ -17,14 +17,17 @@
 
 static struct instance tested;
 
-/* cmocka puts a handler of its own in place before each test and takes it away behind it: the manager's
- * is put back at each start. */
 static struct sigaction guard_action;
 
 __attribute__((constructor)) static void install_guard(void)
 {
 	if (guard_install() == 0)
 		sigaction(SIGBUS, NULL, &guard_action);
+}
+
+void instance_guard(void)
+{
+	REQUIRE_EQUAL(sigaction(SIGBUS, &guard_action, NULL), 0);
 }
 
 void instance_prepare(struct instance *instance, bool daemon)
@@ -120,8 +123,6 @@ static void stop_daemon(struct instance *instance)
 
 void instance_start(struct instance *instance)
 {
-	if (guard_action.sa_sigaction)
-		sigaction(SIGBUS, &guard_action, NULL);
 	if (instance->daemon) {
 		start_daemon(instance);
 	} else {

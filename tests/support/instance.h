@@ -41,6 +41,10 @@ void instance_end(struct instance *instance);
 /* Names in /dev/shm of this instance. */
 unsigned instance_shm_names(const struct instance *instance);
 
+/* Put the SIGBUS handler of the manager and of guarded readers back, which cmocka replaces at the start
+ * of each test: in tests, and children of tests, that damage something. */
+void instance_guard(void);
+
 /* cmocka fixtures for one static instance each test: `*state` is its address. */
 #define INSTANCE_TEST(function)                                                                    \
 	cmocka_unit_test_setup_teardown(function, instance_setup, instance_teardown)

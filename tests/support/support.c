@@ -137,6 +137,22 @@ unsigned support_open_files(void)
 	return count - 1; /* the folder's own */
 }
 
+unsigned support_open_deleted(void)
+{
+	unsigned count = 0;
+	char path[300], target[300];
+	DIR *folder = opendir("/proc/self/fd");
+	REQUIRE(folder);
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		snprintf(path, sizeof path, "/proc/self/fd/%s", entry->d_name);
+		ssize_t length = readlink(path, target, sizeof target - 1);
+		target[length > 0 ? length : 0] = 0;
+		count += strstr(target, ".region (deleted)") != NULL;
+	}
+	closedir(folder);
+	return count;
+}
+
 unsigned support_mappings(const char *text)
 {
 	char line[1024];

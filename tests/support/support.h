@@ -90,6 +90,8 @@ uint64_t support_below(uint64_t *state, uint64_t limit);
 
 /* Descriptors open in this process. */
 unsigned support_open_files(void);
+/* Those of files that have no name any more, region files in particular. */
+unsigned support_open_deleted(void);
 /* Mappings of this process whose line in /proc/self/maps holds the text. */
 unsigned support_mappings(const char *text);
 
