@@ -6,5 +6,5 @@
  */
 #include "pool/error.h"
 
-#define pool_fail(error, code, ...)  (pool_fail(error, code, __VA_ARGS__), (code))
+#define pool_fail(error, code, ...) (pool_fail(error, code, __VA_ARGS__), (code))
 #define pool_fail_errno(error, ...) (pool_fail_errno(error, __VA_ARGS__), -5)
