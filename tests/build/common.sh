@@ -24,7 +24,7 @@ fail()
 
 skip()
 {
-	printf 'SKIP %s: %s\n' "$(basename "$0" | sed 's/\..*//; s/^test_/test_build_/')" "$*"
+	printf 'SKIP %s: %s\n' "${RGM_TEST_NAME:-$(basename "$0")}" "$*"
 	exit 77
 }
 

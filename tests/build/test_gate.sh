@@ -117,9 +117,9 @@ uncalled ctest
 fake cmake 'true'
 
 # Skips are named with their reasons; in CI, as root, only those on the list are excused.
-printf '1/2 Testing: test_a\nSKIP test_loop: needs a loop device\n2/2 Testing: test_b\n' > "$LOG"
-run 0 'test_a: test_loop: needs a loop device' ./check.sh quick
-run 1 'not in tests/allowed-skips.txt: test_a: test_loop' CI=true ./check.sh quick
+printf '1/2 Testing: asan.test_a\nSKIP asan.test_loop: needs a loop device\n2/2 Testing: test_b\n' > "$LOG"
+run 0 'asan.test_a: asan.test_loop: needs a loop device' ./check.sh quick
+run 1 'not in tests/allowed-skips.txt: asan.test_a: asan.test_loop' CI=true ./check.sh quick
 run 0 'test_loop' CI=true USER_ID=1000 ./check.sh quick
 printf 'test_loop   # no loop devices in containers\n' >> tests/allowed-skips.txt
 run 0 'test_loop' CI=true ./check.sh quick

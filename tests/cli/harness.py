@@ -231,7 +231,7 @@ def nobody():
 
 
 def skip(case, part, reason):
-    print("SKIP %s: %s: %s" % (NAME, part, reason), flush=True)
+    print("SKIP %s/%s: %s" % (NAME, part.replace(" ", "_"), reason), flush=True)
     case.skipTest(reason)
 
 

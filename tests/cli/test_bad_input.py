@@ -160,8 +160,9 @@ class Descriptors(Case):
             for i in range(20):
                 self.ctl("load", "d%d" % i, "/etc/hostname", env=env)
             names = ["d%d" % i for i in range(20)]
-            # mapping needs no descriptor for long
-            self.ctl("scan", *names, env=env, prefix=("prlimit", "--nofile=16"))
+            # mapping needs no descriptor for long, but in a race build, which keeps them
+            if os.environ.get("RGM_TEST_RACE_BUILD") != "1":
+                self.ctl("scan", *names, env=env, prefix=("prlimit", "--nofile=16"))
             result = self.run_ctl("scan", "d0", env=env, prefix=("prlimit", "--nofile=4"))
             self.assertEqual(result.code, FAILED)
             self.assertIn("descriptor", result.message)

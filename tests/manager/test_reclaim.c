@@ -371,12 +371,15 @@ static void test_hostile_words(void **state)
 	for (int round = 0; round < 300; round++) {
 		uint64_t *words = (void *)hostile.segment;
 		for (size_t i = 0; i < hostile.bytes / sizeof *words; i++)
-			words[i] = support_below(&random, 3) ? support_random(&random)
-			                                     : version + support_below(&random, 8);
+			__atomic_store_n(&words[i],
+				support_below(&random, 3) ? support_random(&random)
+							  : version + support_below(&random, 8),
+				__ATOMIC_RELAXED);
 		publish(fixture);
 		REQUIRE(kept(fixture) >= 5);
 	}
-	memset(hostile.segment, 0, hostile.bytes);
+	for (size_t i = 0; i < hostile.bytes / sizeof(uint64_t); i++)
+		__atomic_store_n((uint64_t *)(void *)hostile.segment + i, 0, __ATOMIC_RELAXED);
 	REQUIRE_EQUAL(kept(fixture), 5);
 	bare_unpin(&honest, 1);
 	REQUIRE_EQUAL(kept(fixture), 0);
