@@ -406,7 +406,8 @@ static void test_many_forks(void **state)
 	REQUIRE(support_mappings("regionmgr-token") == 0);
 	REQUIRE_EQUAL(rgm_hold_release(play.hold), 0);
 	reader_close(&play.reader);
-	REQUIRE_EQUAL(support_open_files(), before - 1);
+	instance_wait_readers(instance, 0);
+	REQUIRE(support_open_files() < before);
 }
 
 /* Without a handler (raw clone): until the parent's release, and the child can do no harm. */
