@@ -5,7 +5,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/mman.h>
+
+#include "pool/os.h"
 
 /* Faults of one range after which all of it is replaced. */
 #define PAGES_BY_THEMSELVES 512u
@@ -50,10 +51,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
 
 static bool map_zeros(uintptr_t from, size_t bytes, bool writable)
 {
-	int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-	return mmap((void *)from, bytes, protection,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-		       0) != MAP_FAILED;
+	return os_map_zeros((void *)from, bytes, writable) == 0;
 }
 
 static bool repair(const struct range *range, uintptr_t address)

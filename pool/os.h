@@ -69,6 +69,16 @@ int os_race_view(int file, uint64_t bytes, char **ret_base);
 void os_race_release(char *base); /* NULL is allowed */
 #endif
 
+/* As os_map(), read-only, but a mapping of its own in the race build too. Undone by os_release(). */
+int os_map_alone(int file, size_t bytes, void **ret_base);
+/* Map zeros over [base, base + bytes), which are whole pages: async-signal-safe. */
+int os_map_zeros(void *base, size_t bytes, bool writable);
+/* A page of private memory that a forked child finds full of zeros; where the kernel has no
+ * MADV_WIPEONFORK, as it was. Undone by os_release() with its size, 4096. */
+int os_page_wiped_on_fork(void **ret_page);
+/* A file in memory with no name elsewhere than in /proc, close-on-exec. */
+int os_memory_file(const char *name, uint64_t bytes, int *ret_file);
+
 /* Anonymous memory that reads as zero and costs nothing where it was never touched. */
 int os_reserve(size_t bytes, void **ret_base);
 void os_release(void *base, size_t bytes); /* NULL is allowed */

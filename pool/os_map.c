@@ -99,6 +99,51 @@ void os_release(void *base, size_t bytes)
 		munmap(base, bytes);
 }
 
+int os_map_alone(int file, size_t bytes, void **ret_base)
+{
+	void *base = mmap(NULL, bytes, PROT_READ, MAP_SHARED, file, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	*ret_base = base;
+	return 0;
+}
+
+int os_map_zeros(void *base, size_t bytes, bool writable)
+{
+	int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+
+	return mmap(base, bytes, protection, flags, -1, 0) != MAP_FAILED ? 0 : -errno;
+}
+
+int os_page_wiped_on_fork(void **ret_page)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return -errno;
+	(void)madvise(page, 4096, MADV_WIPEONFORK);
+	*ret_page = page;
+	return 0;
+}
+
+int os_memory_file(const char *name, uint64_t bytes, int *ret_file)
+{
+	int file = memfd_create(name, MFD_CLOEXEC);
+	int rc;
+
+	if (file < 0)
+		return -errno;
+	if (ftruncate(file, (off_t)bytes) != 0) {
+		rc = -errno;
+		close(file);
+		return rc;
+	}
+	*ret_file = file;
+	return 0;
+}
+
 int os_resident(int file, uint64_t bytes, uint64_t *ret_resident_bytes)
 {
 	const uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -44,7 +43,7 @@ int reader_fail_forked(struct rgm_error *error)
 {
 	pool_fail(error, RGM_EFORKED,
 		"this process is a fork of the one that attached, and sections do not cross a "
-	        "fork");
+		"fork");
 	pool_hint(error, "call rgm_session_attach() in the child; holds taken before the fork stay "
 			 "readable");
 	return RGM_EFORKED;
@@ -52,20 +51,18 @@ int reader_fail_forked(struct rgm_error *error)
 
 uint64_t *reader_here_create(void)
 {
-	uint64_t *here =
-		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (here == MAP_FAILED)
+	void *page;
+	/* Where the kernel refuses to wipe it, the fork handler still stores the zero. */
+	if (os_page_wiped_on_fork(&page))
 		return NULL;
-	/* Where the kernel refuses, the fork handler still stores the zero. */
-	madvise(here, 4096, MADV_WIPEONFORK);
+	uint64_t *here = page;
 	*here = 1;
 	return here;
 }
 
 void reader_here_destroy(uint64_t *here)
 {
-	if (here)
-		munmap(here, 4096);
+	os_release(here, 4096);
 }
 
 /* --- Tokens ----------------------------------------------------------------------------------- */
@@ -96,10 +93,7 @@ static struct token *token_create(struct rgm_session *session)
 	struct token *token = calloc(1, sizeof *token);
 	if (!token)
 		return NULL;
-	token->file = memfd_create("regionmgr-token", MFD_CLOEXEC);
-	if (token->file < 0 || ftruncate(token->file, TOKEN_BYTES)) {
-		if (token->file >= 0)
-			close(token->file);
+	if (os_memory_file("regionmgr-token", TOKEN_BYTES, &token->file)) {
 		free(token);
 		return NULL;
 	}
@@ -119,13 +113,8 @@ static int token_map(struct token *token)
 	if (file < 0)
 		return -errno;
 	int rc = os_lock_shared(file);
-	if (rc == 0) {
-		token->mapping = mmap(NULL, TOKEN_BYTES, PROT_READ, MAP_SHARED, file, 0);
-		if (token->mapping == MAP_FAILED) {
-			token->mapping = NULL;
-			rc = -errno;
-		}
-	}
+	if (rc == 0)
+		rc = os_map_alone(file, TOKEN_BYTES, &token->mapping);
 	close(file);
 	return rc;
 }
@@ -210,7 +199,7 @@ static void after_fork_parent(void)
 		struct token *token = session->tokens;
 		/* In a child that forks again, the inherited sessions keep theirs. */
 		if (!reader_forked(session->here) && token && token->mapping) {
-			munmap(token->mapping, TOKEN_BYTES);
+			os_release(token->mapping, TOKEN_BYTES);
 			token->mapping = NULL;
 		}
 		pthread_mutex_unlock(&session->lock);
