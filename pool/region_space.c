@@ -94,7 +94,7 @@ static int fail_limit(const struct pool_region *region, uint64_t pages, uint64_t
 		"region file '%s' has %" PRIu64 " bytes and needs %" PRIu64
 		" pages more, beyond its limit of %" PRIu64 " bytes",
 		region->name, file_bytes, pages, region->max_bytes);
-	pool_hint(error, "raise max_bytes of the dimension, or remove something from it");
+	pool_hint(error, "remove something from it, or load it into a new dimension with a larger maximum");
 	return RGM_ELIMIT;
 }
 

@@ -130,13 +130,15 @@ int scan_prepare(struct scan *scan, const struct reader *reader, const char *con
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* The first to come sets it, the last to leave too. */
+/* When the first of all threads began with a part, and when the last one left it. */
 static void note_times(struct scan_times *times, uint64_t begun, uint64_t ended)
 {
-	uint64_t seen = 0;
+	uint64_t seen = atomic_load_explicit(&times->begun_ns, memory_order_relaxed);
 
-	(void)atomic_compare_exchange_strong_explicit(
-		&times->begun_ns, &seen, begun, memory_order_relaxed, memory_order_relaxed);
+	while ((seen == 0 || begun < seen) &&
+		!atomic_compare_exchange_weak_explicit(
+			&times->begun_ns, &seen, begun, memory_order_relaxed, memory_order_relaxed))
+		continue;
 	seen = atomic_load_explicit(&times->ended_ns, memory_order_relaxed);
 	while (seen < ended && !atomic_compare_exchange_weak_explicit(&times->ended_ns, &seen,
 				       ended, memory_order_relaxed, memory_order_relaxed))

@@ -7,6 +7,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +19,11 @@
 /* Most that is kept while guessing: more than any compressor needs to show its first 512 bytes. */
 #define KEEP_BYTES (32u << 20)
 
+/* After so long without input the manager is told that the load goes on. */
+#define QUIET_MS 15000
+
 struct input {
+	struct rgm_load *load;
 	char buffer[READ_BYTES];
 	char *kept;
 	size_t kept_bytes, kept_capacity;
@@ -28,10 +33,21 @@ struct input {
 	int failed; /* errno of a read, or 0 */
 };
 
+/* Wait for input as long as it takes. What becomes of the sign of life is seen by the next part. */
+static void wait_for_input(struct input *input)
+{
+	struct pollfd look = {.fd = STDIN_FILENO, .events = POLLIN};
+
+	while (poll(&look, 1, QUIET_MS) == 0)
+		if (rgm_load_alive(input->load, NULL) != 0)
+			return;
+}
+
 static ssize_t read_some(struct input *input)
 {
 	ssize_t got;
 
+	wait_for_input(input);
 	do
 		got = read(STDIN_FILENO, input->buffer, sizeof input->buffer);
 	while (got < 0 && errno == EINTR);
@@ -323,6 +339,7 @@ int source_stream(
 
 	if (input == NULL)
 		return pool_fail(error, -ENOMEM, "no memory to read standard input");
+	input->load = source->load;
 	if (form == STREAM_RAW) {
 		rc = load_plain(source, input, layer, error);
 	} else {

@@ -207,7 +207,7 @@ const struct verb verbs_table[] = {
 		.options = {{"file", "PATH", "check a region file instead, without a manager", OPTION_TEXT, 0}},
 		.examples = {
 			{"regionctl check all", "everything"},
-			{"regionctl check --file /var/lib/regionmgr/default/7.region", "offline"},
+			{"regionctl check --file 0000000000000007.region", "offline"},
 		},
 	}, {
 		.name = "doctor", .group = GROUP_REPAIR, .run = verb_doctor,

@@ -175,6 +175,18 @@ int load_check_turn(const struct rgm_load *load, bool streaming, struct rgm_erro
 	return 0;
 }
 
+int rgm_load_alive(struct rgm_load *load, struct rgm_error *error)
+{
+	struct ipc_header message;
+	int rc = load_check_turn(load, load->streaming, error);
+	if (rc)
+		return rc;
+	/* There is nothing to cancel: it is heard, and not answered. */
+	ipc_header_init(&message, IPC_CANCEL, load->control->connection.sequence, sizeof message);
+	rc = send_message(load, &message, -1);
+	return rc ? load_tell(load, error) : 0;
+}
+
 /* --- begin and end ---------------------------------------------------------------------------- */
 
 int rgm_load_begin(struct rgm_control *control, const char *name,

@@ -203,8 +203,8 @@ RGM_API int rgm_control_check(struct rgm_control *control, const char *name, rgm
  * it was. Any other failure ends it: nothing of it will be published, that call or a later one returns
  * the failure with a sentence that names the layer, and so do all that follow; commit or abort frees it.
  *
- * The manager ends a load from which it hears nothing for 60 s. Who waits longer for the next bytes
- * (of a slow pipe, say) streams, and sends a sign of life by an rgm_load_stream_append() of 0 bytes.
+ * The manager ends a load from which it hears nothing for 60 s. Who waits longer for the next bytes (of
+ * a slow pipe, say) sends a sign of life by rgm_load_alive().
  */
 struct rgm_load;
 
@@ -246,6 +246,8 @@ RGM_API int rgm_load_stream_begin(struct rgm_load *load, const char *layer,
 RGM_API int rgm_load_stream_append(
 	struct rgm_load *load, const void *data, size_t data_bytes, struct rgm_error *error);
 RGM_API int rgm_load_stream_end(struct rgm_load *load, struct rgm_error *error);
+/** A sign of life, at any time between begin and commit: see above. Changes nothing. */
+RGM_API int rgm_load_alive(struct rgm_load *load, struct rgm_error *error);
 /** Remove a layer; #RGM_ENOLAYER at the commit if it is not there. */
 RGM_API int rgm_load_remove(struct rgm_load *load, const char *layer, struct rgm_error *error);
 
