@@ -37,97 +37,100 @@
 #define IPC_TABLE_MAGIC    0x31454c4241544752ull /* "RGTABLE1", written last */
 #define IPC_SEGMENT_MAGIC  0x3147455353534752ull /* "RGSSSEG1" */
 
-#define IPC_RING_ENTRIES      4096u
-#define IPC_LEAF_ENTRIES      32u
-#define IPC_MAX_DIMENSIONS    65536u
-#define IPC_MAX_SLOTS         4096u
-#define IPC_MAX_HOLDS         65536u
+#define IPC_RING_ENTRIES   4096u
+#define IPC_LEAF_ENTRIES   32u
+#define IPC_MAX_DIMENSIONS 65536u
+#define IPC_MAX_SLOTS      4096u
+#define IPC_MAX_HOLDS      65536u
 
 enum ipc_table_flags {
 	IPC_TABLE_MEMBARRIER = 1, /* the manager issues membarrier(2) before every scan */
 };
 
-enum ipc_table_state { IPC_SERVING = 1, IPC_STOPPED = 2 };
+enum ipc_table_state {
+	IPC_SERVING = 1,
+	IPC_STOPPED = 2
+};
 
 struct ipc_table {
 	/* written once, before magic */
-	uint64_t magic;             /*    0 */
-	uint32_t layout_version;    /*    8 */
-	uint32_t flags;             /*   12  enum ipc_table_flags */
-	uint8_t instance_id[16];    /*   16 */
-	uint8_t incarnation[16];    /*   32  this run of the manager */
-	uint64_t table_bytes;       /*   48 */
-	uint64_t ring_offset;       /*   56 */
-	uint32_t ring_entries;      /*   64  a power of two */
-	uint32_t max_dimensions;    /*   68 */
-	uint64_t heap_offset;       /*   72 */
-	uint8_t reserved0[48];      /*   80 */
+	uint64_t magic;          /*    0 */
+	uint32_t layout_version; /*    8 */
+	uint32_t flags;          /*   12  enum ipc_table_flags */
+	uint8_t instance_id[16]; /*   16 */
+	uint8_t incarnation[16]; /*   32  this run of the manager */
+	uint64_t table_bytes;    /*   48 */
+	uint64_t ring_offset;    /*   56 */
+	uint32_t ring_entries;   /*   64  a power of two */
+	uint32_t max_dimensions; /*   68 */
+	uint64_t heap_offset;    /*   72 */
+	uint8_t reserved0[48];   /*   80 */
 	/* Manager stores (release), readers load (acquire): a version's ring entry and all it leads to
 	 * are visible to who loads its number. */
-	uint64_t current;           /*  128  atomic */
+	uint64_t current; /*  128  atomic */
 	/* Version of the newest drop: readers unmap what is gone. Stored before `current`. */
-	uint64_t dropped;           /*  136  atomic */
-	uint8_t reserved1[48];      /*  144 */
+	uint64_t dropped;      /*  136  atomic */
+	uint8_t reserved1[48]; /*  144 */
 	/* Counts publishes and state changes; readers sleep on it (futex). Stored after `current`. */
-	uint32_t news;              /*  192  atomic */
-	uint32_t state;             /*  196  atomic, enum ipc_table_state */
-	uint8_t reserved2[3896];    /*  200 */
+	uint32_t news;           /*  192  atomic */
+	uint32_t state;          /*  196  atomic, enum ipc_table_state */
+	uint8_t reserved2[3896]; /*  200 */
 };
 
 struct ipc_ring_entry {
-	uint64_t version;           /*    0 */
-	uint64_t top_offset;        /*    8 */
+	uint64_t version;    /*    0 */
+	uint64_t top_offset; /*    8 */
 };
 
 /* Followed by leaf_count offsets (uint64_t) of leaf blocks. */
 struct ipc_top {
-	uint64_t version;           /*    0 */
-	uint64_t names_offset;      /*    8 */
-	uint32_t leaf_count;        /*   16 */
-	uint32_t dimension_count;   /*   20 */
-	uint64_t reserved;          /*   24  the version's LSN, once there is a log */
+	uint64_t version;         /*    0 */
+	uint64_t names_offset;    /*    8 */
+	uint32_t leaf_count;      /*   16 */
+	uint32_t dimension_count; /*   20 */
+	uint64_t reserved;        /*   24  the version's LSN, once there is a log */
 };
 
 /* Followed by 2^bits words (uint32_t): index of an entry + 1, or 0. A name's place is the top `bits`
  * bits of its hash (ipc_name_hash), then the next ones in turn; at most half are used. */
 struct ipc_names {
-	uint32_t bits;              /*    0 */
-	uint32_t count;             /*    4 */
-	uint64_t reserved;          /*    8 */
+	uint32_t bits;     /*    0 */
+	uint32_t count;    /*    4 */
+	uint64_t reserved; /*    8 */
 };
 
 struct ipc_dimension {
-	uint64_t id;                /*    0  never reused; 0: no dimension here */
-	uint32_t kind;              /*    8  enum rgm_kind */
-	uint32_t name_length;       /*   12 */
-	uint64_t root_offset;       /*   16  in the region */
-	uint64_t region_bytes;      /*   24  published size */
-	uint64_t window_bytes;      /*   32  what readers map */
-	uint64_t generation;        /*   40  number of changes */
-	uint64_t changed;           /*   48  version of the last change */
-	uint64_t reserved;          /*   56  applied LSN, once there is a log */
-	char name[RGM_NAME_MAX];    /*   64  padded with zeros; no NUL when it is full */
+	uint64_t id;             /*    0  never reused; 0: no dimension here */
+	uint32_t kind;           /*    8  enum rgm_kind */
+	uint32_t name_length;    /*   12 */
+	uint64_t root_offset;    /*   16  in the region */
+	uint64_t region_bytes;   /*   24  published size */
+	uint64_t window_bytes;   /*   32  what readers map */
+	uint64_t generation;     /*   40  number of changes */
+	uint64_t changed;        /*   48  version of the last change */
+	uint64_t reserved;       /*   56  applied LSN, once there is a log */
+	char name[RGM_NAME_MAX]; /*   64  padded with zeros; no NUL when it is full */
 };
 
 struct ipc_segment {
-	uint64_t magic;             /*    0  written by the manager */
-	uint32_t layout_version;    /*    8  written by the manager */
-	uint32_t membarrier;        /*   12  atomic, reader: 1 if registered; before its first section */
-	uint32_t slots_used;        /*   16  atomic, reader: slots below this index were ever open */
-	uint32_t holds_used;        /*   20  atomic, reader: likewise */
-	uint32_t slots;             /*   24  written by the manager, for information */
-	uint32_t holds;             /*   28 */
-	uint8_t reserved[4064];     /*   32 */
+	uint64_t magic;          /*    0  written by the manager */
+	uint32_t layout_version; /*    8  written by the manager */
+	uint32_t membarrier; /*   12  atomic, reader: 1 if registered; before its first section */
+	uint32_t slots_used; /*   16  atomic, reader: slots below this index were ever open */
+	uint32_t holds_used; /*   20  atomic, reader: likewise */
+	uint32_t slots;      /*   24  written by the manager, for information */
+	uint32_t holds;      /*   28 */
+	uint8_t reserved[4064]; /*   32 */
 };
 
 struct ipc_slot {
-	uint64_t word;              /*    0  atomic, reader: version its section sees, or 0 */
-	uint64_t reserved[7];       /*    8 */
+	uint64_t word;        /*    0  atomic, reader: version its section sees, or 0 */
+	uint64_t reserved[7]; /*    8 */
 };
 
 struct ipc_hold {
-	uint64_t dimension;         /*    0  atomic, reader: stored last; 0: free */
-	uint64_t version;           /*    8  atomic, reader: stored first */
+	uint64_t dimension; /*    0  atomic, reader: stored last; 0: free */
+	uint64_t version;   /*    8  atomic, reader: stored first */
 };
 
 static_assert(sizeof(struct ipc_table) == 4096, "table header");

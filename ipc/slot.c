@@ -84,8 +84,7 @@ static uint32_t bounded(const uint32_t *word, uint32_t limit)
 
 int ipc_scan_slots(const struct ipc_segment *segment, uint32_t slots, struct ipc_seen *seen)
 {
-	const struct ipc_slot *slot =
-		(const void *)((const char *)segment + ipc_slots_offset());
+	const struct ipc_slot *slot = (const void *)((const char *)segment + ipc_slots_offset());
 	uint32_t used = bounded(&segment->slots_used, slots);
 	for (uint32_t i = 0; i < used; i++) {
 		uint64_t version = __atomic_load_n(&slot[i].word, ORDER_WORD);

@@ -94,7 +94,8 @@ static int fail_limit(const struct pool_region *region, uint64_t pages, uint64_t
 		"region file '%s' has %" PRIu64 " bytes and needs %" PRIu64
 		" pages more, beyond its limit of %" PRIu64 " bytes",
 		region->name, file_bytes, pages, region->max_bytes);
-	pool_hint(error, "remove something from it, or load it into a new dimension with a larger maximum");
+	pool_hint(error,
+		"remove something from it, or load it into a new dimension with a larger maximum");
 	return RGM_ELIMIT;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +44,8 @@ enum rgm_log_level daemon_log_level(const char *name)
 	return RGM_LOG_INFO;
 }
 
-/* Lines that were not written since the last one that was; the library calls one at a time. */
-static unsigned long dropped;
+/* Lines that were not written since the last one that was. Relaxed: main() logs beside the library. */
+static atomic_ulong dropped;
 
 /* A reader of the log that has stopped must not stop the manager: a line is written where there is room
  * for it now (a pipe that is ready takes PIPE_BUF bytes without waiting), else dropped and counted. */
@@ -54,9 +55,9 @@ static void write_line(const char *line, size_t length)
 
 	if (poll(&look, 1, 0) > 0 && (look.revents & POLLOUT) != 0 &&
 		write(STDERR_FILENO, line, length) > 0)
-		dropped = 0;
+		atomic_store_explicit(&dropped, 0, memory_order_relaxed);
 	else
-		dropped++;
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
 
 static void write_text(
@@ -66,8 +67,9 @@ static void write_text(
 	size_t length = strnlen(sentence, SENTENCE_BYTES), used;
 
 	used = (size_t)snprintf(line, 96, "%s %s %.40s ", time, level_name(level), event);
-	if (dropped > 0)
-		used += (size_t)snprintf(line + used, 48, "(%lu lines were dropped) ", dropped);
+	unsigned long missing = atomic_load_explicit(&dropped, memory_order_relaxed);
+	if (missing > 0)
+		used += (size_t)snprintf(line + used, 48, "(%lu lines were dropped) ", missing);
 	used += text_escape(line + used, sizeof line - used - 1, sentence, length, TEXT_LINE);
 	line[used++] = '\n';
 	write_line(line, used);
@@ -83,8 +85,9 @@ static void write_json(enum rgm_log_level level, const char *time, const char *e
 	json_text(object, "level", level_name(level));
 	json_text(object, "event", event);
 	json_text(object, "message", sentence);
-	if (dropped > 0)
-		json_unsigned(object, "dropped", dropped);
+	unsigned long missing = atomic_load_explicit(&dropped, memory_order_relaxed);
+	if (missing > 0)
+		json_unsigned(object, "dropped", missing);
 	for (size_t i = 0; i < field_count; i++) {
 		if (fields[i].text != NULL)
 			json_text(object, fields[i].key, fields[i].text);

@@ -23,7 +23,10 @@
  * written; a running manager writes it again before it has used up half of that. */
 #define CATALOG_VERSION_JUMP (1u << 20)
 
-enum catalog_state { CATALOG_STOPPED = 1, CATALOG_RUNNING = 2 };
+enum catalog_state {
+	CATALOG_STOPPED = 1,
+	CATALOG_RUNNING = 2
+};
 
 struct catalog_header {
 	uint64_t magic;             /*   0 */
@@ -40,15 +43,15 @@ struct catalog_header {
 };
 
 struct catalog_record {
-	uint64_t id;                /*   0 */
-	uint32_t kind;              /*   8  enum rgm_kind */
-	uint32_t name_length;       /*  12 */
-	uint64_t max_bytes;         /*  16 */
-	uint32_t access_count;      /*  24 */
-	uint32_t reserved0;         /*  28 */
-	char name[RGM_NAME_MAX];    /*  32 */
+	uint64_t id;                                     /*   0 */
+	uint32_t kind;                                   /*   8  enum rgm_kind */
+	uint32_t name_length;                            /*  12 */
+	uint64_t max_bytes;                              /*  16 */
+	uint32_t access_count;                           /*  24 */
+	uint32_t reserved0;                              /*  28 */
+	char name[RGM_NAME_MAX];                         /*  32 */
 	struct rgm_principal access[MANAGER_ACCESS_MAX]; /* 96 */
-	uint8_t reserved1[32];      /* 224 */
+	uint8_t reserved1[32];                           /* 224 */
 };
 
 static_assert(sizeof(struct catalog_header) == 128, "catalog header");

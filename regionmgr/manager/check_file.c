@@ -28,8 +28,8 @@ static int check_region(struct pool_region *region, const char *path, rgm_progre
 			info.kind);
 	int rc = dim_check(region, &info.root, NULL, progress, context, report, error);
 	if (rc == 0 && report->problems)
-		rc = pool_fail(error, RGM_ECORRUPT, "region file '%s': %s", path,
-			report->first_problem);
+		rc = pool_fail(
+			error, RGM_ECORRUPT, "region file '%s': %s", path, report->first_problem);
 	return rc;
 }
 

@@ -392,8 +392,8 @@ int info_check(struct rgm_manager *manager, const char *name, rgm_progress progr
 		return pool_fail(error, RGM_ENODIM, "there is no dimension '%s'", name);
 	struct pool_region *region = dimension_region(dimension);
 	if (!region) {
-		int rc = pool_fail(error, dimension->refused_code, "dimension '%s' is refused: %s", name,
-			dimension->reason);
+		int rc = pool_fail(error, dimension->refused_code, "dimension '%s' is refused: %s",
+			name, dimension->reason);
 		dimension_put(dimension);
 		return rc;
 	}

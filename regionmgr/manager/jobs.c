@@ -10,7 +10,6 @@
  * writes `wake`; the event thread dequeues, joins the thread, and only then reads what the job left.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -261,16 +260,12 @@ static void refuse(struct manager_server *server, struct client *client, uint32_
 
 static void start(struct manager_server *server, struct job *job)
 {
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int rc = pthread_create(&job->thread, NULL, job_thread, job);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int rc = manager_thread(&job->thread, job_thread, job);
 	if (rc) {
 		struct rgm_error error;
 		struct client *client = job->client;
 		uint32_t sequence = job->request.header.sequence;
-		pool_fail_code(&error, -rc, "the manager cannot start a thread for the request");
+		pool_fail_code(&error, rc, "the manager cannot start a thread for the request");
 		give_back(server, job);
 		refuse(server, client, sequence, RGM_EBUSY, &error);
 		return;

@@ -53,30 +53,30 @@ struct rgm_manager {
 	char instance[RGM_NAME_MAX + 1];
 	char folder_path[512];
 	char socket_path[108];
-	int folder;                    /* descriptor */
-	int lock_file;                 /* OFD lock: one manager an instance */
+	int folder;    /* descriptor */
+	int lock_file; /* OFD lock: one manager an instance */
 	uint8_t instance_id[16];
 	uint8_t incarnation[16];
-	uint64_t started_ns;           /* CLOCK_REALTIME */
+	uint64_t started_ns; /* CLOCK_REALTIME */
 	uint64_t started_monotonic_ns;
-	uint64_t start_version;        /* the version counter goes on from here */
+	uint64_t start_version; /* the version counter goes on from here */
 	uint32_t max_dimensions, max_readers, max_clients, max_loads;
 	uint64_t default_max_bytes;
 	uint32_t warn_section_ms;
-	uint32_t disable;              /* enum rgm_disable */
-	bool membarrier;               /* issued before every scan */
+	uint32_t disable; /* enum rgm_disable */
+	bool membarrier;  /* issued before every scan */
 	struct rgm_principal access[MANAGER_ACCESS_MAX];
 	size_t access_count;
-	pid_t pid;                     /* a fork is told by it; libraries only compare it to getpid() */
+	pid_t pid; /* a fork is told by it; libraries only compare it to getpid() */
 
-	pthread_mutex_t log_lock;      /* one event at a time */
+	pthread_mutex_t log_lock; /* one event at a time */
 	rgm_log log;
 	void *log_context;
 
-	pthread_mutex_t commit;        /* guards what stands under lock 1 above */
-	uint64_t next_dimension_id;    /* under commit */
-	uint64_t catalog_version;      /* under commit: the version in the catalog on the disk */
-	bool stopping;                 /* under commit: no change begins any more */
+	pthread_mutex_t commit;     /* guards what stands under lock 1 above */
+	uint64_t next_dimension_id; /* under commit */
+	uint64_t catalog_version;   /* under commit: the version in the catalog on the disk */
+	bool stopping;              /* under commit: no change begins any more */
 
 	struct registry *registry;
 	struct table *table;
@@ -84,8 +84,8 @@ struct rgm_manager {
 	struct reclaim *reclaim;
 	struct manager_server *server;
 
-	atomic_uint loads;             /* under way */
-	atomic_size_t in_use;          /* dimensions that wait for readers of an earlier manager */
+	atomic_uint loads;    /* under way */
+	atomic_size_t in_use; /* dimensions that wait for readers of an earlier manager */
 	atomic_uint_least64_t counters[COUNTER_COUNT];
 };
 
@@ -104,7 +104,7 @@ __attribute__((format(printf, 5, 6))) void manager_log(struct rgm_manager *manag
 
 /* --- open.c ----------------------------------------------------------------------------------- */
 
-/* Start one of the manager's threads: all signals blocked in it. 0 or -errno. */
+/* Start one of the manager's threads: all signals blocked in it but SIGBUS. 0 or -errno. */
 int manager_thread(pthread_t *ret_thread, void *(*run)(void *argument), void *argument);
 
 /* --- dimension.c ------------------------------------------------------------------------------ */
@@ -125,12 +125,12 @@ bool dimension_permits(struct rgm_manager *manager, const struct dimension *dime
 
 /* Who is on the other side of a socket, by the kernel's word. */
 struct peer {
-	pid_t pid;       /* 0: in another pid namespace */
+	pid_t pid; /* 0: in another pid namespace */
 	uid_t uid;
 	gid_t gid;
 	gid_t groups[64];
 	size_t group_count;
-	int pidfd;       /* -1: the kernel has no SO_PEERPIDFD, or it is disabled */
+	int pidfd; /* -1: the kernel has no SO_PEERPIDFD, or it is disabled */
 };
 
 /*
@@ -170,11 +170,11 @@ int info_list(struct rgm_manager *manager, const char *after, struct rgm_dimensi
 int info_show(struct rgm_manager *manager, const char *name, struct rgm_dimension_row *ret_row,
 	struct rgm_error *error);
 /* Rows by number, beginning behind `after`. */
-size_t info_readers(struct rgm_manager *manager, uint64_t after, struct rgm_reader_row *rows,
-	size_t capacity);
+size_t info_readers(
+	struct rgm_manager *manager, uint64_t after, struct rgm_reader_row *rows, size_t capacity);
 /* The counters from index `from` on. */
-size_t info_stats(struct rgm_manager *manager, size_t from, struct rgm_counter *rows,
-	size_t capacity);
+size_t info_stats(
+	struct rgm_manager *manager, size_t from, struct rgm_counter *rows, size_t capacity);
 /* Log, once each, sessions whose oldest section is older than warn_section_ms and keeps memory. */
 void info_warn(struct rgm_manager *manager);
 /* rgm_control_check() on the served region, under a hold of the manager's own. */

@@ -26,6 +26,9 @@ int manager_thread(pthread_t *ret_thread, void *(*run)(void *argument), void *ar
 {
 	sigset_t all, before;
 	sigfillset(&all);
+	/* Of a fault whose signal is blocked the process dies, whatever handler there is: any thread may
+	 * scan, and a scan reads what a reader may cut off. */
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int rc = pthread_create(ret_thread, NULL, run, argument);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -140,9 +143,8 @@ static int take_lock(struct rgm_manager *manager, struct rgm_error *error)
 	int rc = os_lock_exclusive(manager->lock_file);
 	if (rc) {
 		/* The number is a label for people; the lock alone decides. */
-		ssize_t got = pread(manager->lock_file, holder, sizeof holder - 1, 0);
-		if (got < 0)
-			got = 0;
+		if (pread(manager->lock_file, holder, sizeof holder - 1, 0) < 0)
+			holder[0] = 0;
 		holder[strspn(holder, "0123456789")] = 0;
 		close(manager->lock_file);
 		manager->lock_file = -1;

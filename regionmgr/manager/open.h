@@ -7,8 +7,8 @@
 
 /* Open every region; what cannot be served is registered as refused, with its reason. Fails only for
  * lack of memory. Raises manager->start_version above every version found. */
-int dimensions_open(struct rgm_manager *manager, const struct catalog *catalog,
-	struct rgm_error *error);
+int dimensions_open(
+	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error);
 /* Publish all served ones in one version, and count into manager->in_use those that are not served
  * because readers of an earlier manager map them. */
 int dimensions_publish(struct rgm_manager *manager, struct rgm_error *error);

@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -438,13 +437,9 @@ static void unlink_socket(struct manager_server *server)
 
 static int start_thread(struct manager_server *server, struct rgm_error *error)
 {
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int rc = pthread_create(&server->thread, NULL, event_thread, server);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int rc = manager_thread(&server->thread, event_thread, server);
 	if (rc)
-		return pool_fail_code(error, -rc, "starting the thread of the control socket");
+		return pool_fail_code(error, rc, "starting the thread of the control socket");
 	pthread_setname_np(server->thread, "rgm-server");
 	return 0;
 }

@@ -196,7 +196,7 @@ int table_create(struct rgm_manager *manager, uint64_t version, struct table **r
 	table->header = base;
 	uint32_t leaves = manager->max_dimensions / IPC_LEAF_ENTRIES + 1;
 	table->pages = pages_create(TABLE_BYTES / PAGE);
-	table->entries = calloc(leaves * IPC_LEAF_ENTRIES, sizeof *table->entries);
+	table->entries = calloc((size_t)leaves * IPC_LEAF_ENTRIES, sizeof *table->entries);
 	table->leaf_page = calloc(leaves, sizeof *table->leaf_page);
 	table->leaf_born = calloc(leaves, sizeof *table->leaf_born);
 	rc = -ENOMEM;

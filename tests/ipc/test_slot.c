@@ -326,7 +326,8 @@ static void run_race(bool membarrier, bool holds)
 		REQUIRE_EQUAL(pthread_create(&threads[i], NULL, read_sections, &racers[i]), 0);
 	}
 	uint64_t version = 1, until = support_now_ms() + (SUPPORT_RACE_BUILD ? 1500 : 700);
-	while (support_now_ms() < until || __atomic_load_n(&race.looks, __ATOMIC_RELAXED) < 1000 || race.reused < 1000) {
+	while (support_now_ms() < until || __atomic_load_n(&race.looks, __ATOMIC_RELAXED) < 1000 ||
+		race.reused < 1000) {
 		uint32_t block = free_block(&race);
 		uint64_t next = next_version(&race, version);
 		if (block < BLOCKS && next) {

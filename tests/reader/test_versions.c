@@ -119,6 +119,12 @@ static void test_hostile_segment(void **state)
 	reader_close(&reader);
 	torture_settle(instance);
 }
+
+/* There every look is one of the manager's own threads. */
+static void test_hostile_segment_of_regionmgrd(void **state)
+{
+	test_hostile_segment(state);
+}
 #endif
 
 int main(void)
@@ -128,6 +134,8 @@ int main(void)
 #if !SUPPORT_RACE_BUILD
 		INSTANCE_TEST(test_processes),
 		INSTANCE_TEST(test_hostile_segment),
+		cmocka_unit_test_setup_teardown(test_hostile_segment_of_regionmgrd,
+			instance_setup_daemon, instance_teardown),
 #endif
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

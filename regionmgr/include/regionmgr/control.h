@@ -46,30 +46,30 @@ RGM_API void rgm_control_close(struct rgm_control *control);
 RGM_API int rgm_control_socket_path(const char *instance, const char *dir, char *ret_path,
 	size_t path_bytes, struct rgm_error *error);
 /** The folder with the region files, as the manager would choose it. Needs no manager. */
-RGM_API int rgm_control_folder_path(const char *instance, char *ret_path, size_t path_bytes,
-	struct rgm_error *error);
+RGM_API int rgm_control_folder_path(
+	const char *instance, char *ret_path, size_t path_bytes, struct rgm_error *error);
 
 /** The instance as a whole. */
 struct rgm_status {
 	char instance[RGM_NAME_MAX + 1];
 	char instance_id[33];
-	char version_text[16];       /* the manager's program version */
+	char version_text[16]; /* the manager's program version */
 	char folder[512];
 	char socket[128];
-	uint32_t pid;                /* the manager's process; 0 when in another pid namespace */
+	uint32_t pid; /* the manager's process; 0 when in another pid namespace */
 	uint32_t uid;
-	uint64_t started_ns;         /* CLOCK_REALTIME */
+	uint64_t started_ns; /* CLOCK_REALTIME */
 	uint64_t uptime_ns;
-	uint64_t version;            /* current version */
+	uint64_t version; /* current version */
 	uint32_t dimensions;
-	uint32_t refused;            /* region files that are not served */
-	uint32_t readers;            /* sessions */
-	uint32_t loads;              /* loads under way */
-	uint64_t content_bytes;      /* sum over dimensions */
-	uint64_t region_bytes;       /* size of the region files */
-	uint64_t allocated_bytes;    /* pages in use, retired ones included */
-	uint64_t retired_bytes;      /* waiting until nobody sees them */
-	uint32_t membarrier;         /* 1 if the manager issues it before every scan */
+	uint32_t refused;         /* region files that are not served */
+	uint32_t readers;         /* sessions */
+	uint32_t loads;           /* loads under way */
+	uint64_t content_bytes;   /* sum over dimensions */
+	uint64_t region_bytes;    /* size of the region files */
+	uint64_t allocated_bytes; /* pages in use, retired ones included */
+	uint64_t retired_bytes;   /* waiting until nobody sees them */
+	uint32_t membarrier;      /* 1 if the manager issues it before every scan */
 	uint32_t max_dimensions;
 };
 RGM_API int rgm_control_status(
@@ -78,22 +78,22 @@ RGM_API int rgm_control_status(
 /** One dimension. */
 struct rgm_dimension_row {
 	char name[RGM_NAME_MAX + 1];
-	char kind[16];               /* "layers" */
-	char state[16];              /* "serving" or "refused" */
-	char mode[16];               /* "memory" */
-	char backing[16];            /* "file" */
-	char file[64];               /* name within the folder */
-	char reason[256];            /* why it is refused, or empty */
+	char kind[16];    /* "layers" */
+	char state[16];   /* "serving" or "refused" */
+	char mode[16];    /* "memory" */
+	char backing[16]; /* "file" */
+	char file[64];    /* name within the folder */
+	char reason[256]; /* why it is refused, or empty */
 	uint64_t id;
 	uint64_t generation;
-	uint64_t version;            /* of its last change */
-	uint64_t changed_ns;         /* CLOCK_REALTIME of its last change; 0 before any in this run */
-	uint64_t bytes;              /* content */
+	uint64_t version;    /* of its last change */
+	uint64_t changed_ns; /* CLOCK_REALTIME of its last change; 0 before any in this run */
+	uint64_t bytes;      /* content */
 	uint64_t layers;
-	uint64_t region_bytes;       /* published size of the region file */
+	uint64_t region_bytes; /* published size of the region file */
 	uint64_t max_bytes;
-	uint64_t live_pages;         /* reachable from the current version */
-	uint64_t allocated_pages;    /* live + retired + not yet published */
+	uint64_t live_pages;      /* reachable from the current version */
+	uint64_t allocated_pages; /* live + retired + not yet published */
 	uint64_t retired_pages;
 	uint64_t free_pages;
 	/* filled by rgm_control_show() alone: */
@@ -102,9 +102,9 @@ struct rgm_dimension_row {
 	uint64_t largest_free_pages; /* longest free run */
 	uint32_t readers;            /* sessions that have mapped it */
 	uint32_t holds;
-	uint64_t access_count;       /* entries in access, of uids and gids that may read it */
+	uint64_t access_count; /* entries in access, of uids and gids that may read it */
 	struct rgm_principal {
-		uint32_t type;       /* 'u' or 'g' */
+		uint32_t type; /* 'u' or 'g' */
 		uint32_t id;
 	} access[16];
 };
@@ -118,11 +118,12 @@ RGM_API int rgm_control_show(struct rgm_control *control, const char *name,
 
 /** Options of rgm_control_create() and of a load that creates; zero means the default. */
 struct rgm_create_options {
-	size_t size;                        /**< sizeof(struct rgm_create_options) */
-	enum rgm_kind kind;                 /**< default layers */
-	uint64_t max_bytes;                 /**< most it may grow to; default 16 GiB */
-	const struct rgm_principal *access; /**< who may read beside the owner; default: as the instance */
-	size_t access_count;                /**< ≤ 16 */
+	size_t size;        /**< sizeof(struct rgm_create_options) */
+	enum rgm_kind kind; /**< default layers */
+	uint64_t max_bytes; /**< most it may grow to; default 16 GiB */
+	const struct rgm_principal
+		*access;     /**< who may read beside the owner; default: as the instance */
+	size_t access_count; /**< ≤ 16 */
 };
 /** Create an empty dimension. #RGM_EDIMEXIST, #RGM_ENAME, #RGM_ELIMIT, -ENOSPC, … */
 RGM_API int rgm_control_create(struct rgm_control *control, const char *name,
@@ -147,19 +148,19 @@ RGM_API int rgm_control_rename(
 struct rgm_reader_row {
 	uint64_t number;
 	char label[32];
-	uint32_t pid;            /* as seen by the manager; 0 if in another pid namespace */
+	uint32_t pid; /* as seen by the manager; 0 if in another pid namespace */
 	uint32_t uid;
 	uint32_t gid;
-	uint32_t alive;          /* 0: proven dead, waiting for its lock (a child lives on) */
-	uint32_t membarrier;     /* 1: registered */
-	uint32_t sections;       /* slots inside a section */
+	uint32_t alive;      /* 0: proven dead, waiting for its lock (a child lives on) */
+	uint32_t membarrier; /* 1: registered */
+	uint32_t sections;   /* slots inside a section */
 	uint32_t holds;
 	uint32_t mapped;         /* regions given to it */
 	uint64_t oldest_version; /* in view; 0: none */
 	uint64_t newest_version;
-	uint64_t age_ns;         /* since the oldest version in view was replaced; 0: current or none */
-	uint64_t attached_ns;    /* since it attached */
-	uint64_t kept_bytes;     /* retired bytes that it sees */
+	uint64_t age_ns; /* since the oldest version in view was replaced; 0: current or none */
+	uint64_t attached_ns; /* since it attached */
+	uint64_t kept_bytes;  /* retired bytes that it sees */
 };
 /** All sessions, by number. *ret_rows is freed with free(). */
 RGM_API int rgm_control_readers(struct rgm_control *control, struct rgm_reader_row **ret_rows,
@@ -182,9 +183,9 @@ typedef int (*rgm_progress)(void *context, uint64_t done_bytes, uint64_t total_b
 /** What a check found. */
 struct rgm_check_report {
 	uint64_t layers;
-	uint64_t bytes;         /* content whose checksum was verified */
-	uint64_t pages_used;    /* reached from the root, and by the allocation map */
-	uint64_t problems;      /* 0: sound */
+	uint64_t bytes;      /* content whose checksum was verified */
+	uint64_t pages_used; /* reached from the root, and by the allocation map */
+	uint64_t problems;   /* 0: sound */
 	char first_problem[512];
 };
 /**
@@ -224,7 +225,8 @@ struct rgm_load_options {
 /** Begin a load. Until the commit nobody sees anything of it. One load at a time on a connection;
  * several loads on one dimension may overlap, the later commit sees the earlier one's layers. */
 RGM_API int rgm_load_begin(struct rgm_control *control, const char *name,
-	const struct rgm_load_options *options, struct rgm_load **ret_load, struct rgm_error *error);
+	const struct rgm_load_options *options, struct rgm_load **ret_load,
+	struct rgm_error *error);
 
 /** What is told of a layer when it is put; zero means the default. */
 struct rgm_layer_options {

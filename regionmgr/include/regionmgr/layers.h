@@ -21,24 +21,24 @@ extern "C" {
 
 /** A view of a layers dimension at one version, with a position. Fields are private. */
 struct rgm_layers {
-	const void *base;       /* the region's mapping */
-	const void *root;       /* the directory's root block in it */
-	const void *leaf;       /* the leaf block at the position */
+	const void *base; /* the region's mapping */
+	const void *root; /* the directory's root block in it */
+	const void *leaf; /* the leaf block at the position */
 	uint64_t version;
 	uint32_t leaf_index;
 	uint32_t entry;
-	const char *prefix;     /* stays the caller's; NULL: no prefix */
+	const char *prefix; /* stays the caller's; NULL: no prefix */
 	size_t prefix_length;
 };
 
 /** One layer as a view sees it. Pointers lead into the mapping and live as long as the view. */
 struct rgm_layer {
-	const char *name;       /**< NUL-terminated */
-	size_t name_length;     /**< in bytes, without the NUL */
-	struct rgm_span data;   /**< the bytes; data is page-aligned; NULL when size is 0 */
-	uint32_t crc32c;        /**< of the bytes */
-	uint64_t time_ns;       /**< modification time of the source, ns since 1970, or of the load */
-	uint64_t version;       /**< the version in which these bytes were published */
+	const char *name;     /**< NUL-terminated */
+	size_t name_length;   /**< in bytes, without the NUL */
+	struct rgm_span data; /**< the bytes; data is page-aligned; NULL when size is 0 */
+	uint32_t crc32c;      /**< of the bytes */
+	uint64_t time_ns;     /**< modification time of the source, ns since 1970, or of the load */
+	uint64_t version;     /**< the version in which these bytes were published */
 	const char *media_type; /**< NUL-terminated, or NULL */
 };
 

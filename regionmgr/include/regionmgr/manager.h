@@ -4,7 +4,7 @@
  * The manager as a library: open it inside a process, and other processes attach to it exactly as
  * to `regionmgrd`, which is this library and a main(). Link libregionmgr-manager.
  *
- * Opening starts threads of its own (all signals blocked in them). It installs a chained SIGBUS
+ * Opening starts threads of its own (all signals but SIGBUS blocked in them). It installs a chained SIGBUS
  * handler, since a reader may truncate the shared segment it was given. After a fork the child's
  * copy is dead: every call returns #RGM_EFORKED.
  */
@@ -21,7 +21,12 @@ struct rgm_manager;
 struct rgm_writer;
 
 /** How bad a log event is. */
-enum rgm_log_level { RGM_LOG_ERROR = 3, RGM_LOG_WARNING = 4, RGM_LOG_INFO = 6, RGM_LOG_DEBUG = 7 };
+enum rgm_log_level {
+	RGM_LOG_ERROR = 3,
+	RGM_LOG_WARNING = 4,
+	RGM_LOG_INFO = 6,
+	RGM_LOG_DEBUG = 7
+};
 
 /** One fact of a log event; number is used when text is NULL. */
 struct rgm_log_field {
@@ -37,14 +42,14 @@ typedef void (*rgm_log)(void *context, enum rgm_log_level level, const char *eve
 struct rgm_manager_options {
 	size_t size;          /**< sizeof(struct rgm_manager_options) */
 	const char *instance; /**< default $REGIONMGR_INSTANCE, else "default" */
-	const char *dir;      /**< folder of the region files; default: see rgm_control_folder_path() */
-	const char *socket;   /**< default: see rgm_control_socket_path() */
-	uint32_t max_dimensions;            /**< default 4096 */
-	uint32_t max_readers;               /**< sessions; default 1024 */
-	uint32_t max_clients;               /**< connections; default 2048 */
-	uint32_t max_loads;                 /**< changes under way at once; default 32 */
-	uint64_t default_max_bytes;         /**< of a dimension; default 16 GiB */
-	uint32_t warn_section_ms;           /**< log sections older than this that keep memory; 10000 */
+	const char *dir; /**< folder of the region files; default: see rgm_control_folder_path() */
+	const char *socket;         /**< default: see rgm_control_socket_path() */
+	uint32_t max_dimensions;    /**< default 4096 */
+	uint32_t max_readers;       /**< sessions; default 1024 */
+	uint32_t max_clients;       /**< connections; default 2048 */
+	uint32_t max_loads;         /**< changes under way at once; default 32 */
+	uint64_t default_max_bytes; /**< of a dimension; default 16 GiB */
+	uint32_t warn_section_ms;   /**< log sections older than this that keep memory; 10000 */
 	const struct rgm_principal *access; /**< who may attach beside this user and root */
 	size_t access_count;                /**< ≤ 16 */
 	uint32_t disable;                   /**< of enum rgm_disable: for tests of the fallbacks */
@@ -52,7 +57,10 @@ struct rgm_manager_options {
 	void *log_context;
 };
 /** Kernel features that can be declared absent, to run the fallback where they are present. */
-enum rgm_disable { RGM_DISABLE_MEMBARRIER = 1, RGM_DISABLE_PEERPIDFD = 2 };
+enum rgm_disable {
+	RGM_DISABLE_MEMBARRIER = 1,
+	RGM_DISABLE_PEERPIDFD = 2
+};
 
 /**
  * Open the instance's folder, serve what is sound in it, listen on its socket.
@@ -96,8 +104,8 @@ RGM_API int rgm_writer_put_file(struct rgm_writer *writer, const char *layer, in
 	const struct rgm_layer_options *options, struct rgm_error *error);
 RGM_API int rgm_writer_stream_begin(struct rgm_writer *writer, const char *layer,
 	const struct rgm_layer_options *options, struct rgm_error *error);
-RGM_API int rgm_writer_stream_append(struct rgm_writer *writer, const void *data, size_t data_bytes,
-	struct rgm_error *error);
+RGM_API int rgm_writer_stream_append(
+	struct rgm_writer *writer, const void *data, size_t data_bytes, struct rgm_error *error);
 RGM_API int rgm_writer_stream_end(struct rgm_writer *writer, struct rgm_error *error);
 RGM_API int rgm_writer_remove(
 	struct rgm_writer *writer, const char *layer, struct rgm_error *error);

@@ -52,14 +52,14 @@ enum rgm_attach_flags {
 
 /** Options of rgm_session_attach(); zero means the default. */
 struct rgm_attach_options {
-	size_t size;           /**< sizeof(struct rgm_attach_options) */
-	const char *socket;    /**< path of the socket; NULL: from the instance's name */
-	uint32_t slots;        /**< most threads with a slot at once, ≤ 4096; default 128 */
-	uint32_t holds;        /**< most holds at once, ≤ 65536; default 256 */
+	size_t size;        /**< sizeof(struct rgm_attach_options) */
+	const char *socket; /**< path of the socket; NULL: from the instance's name */
+	uint32_t slots;     /**< most threads with a slot at once, ≤ 4096; default 128 */
+	uint32_t holds;     /**< most holds at once, ≤ 65536; default 256 */
 	enum rgm_barrier barrier;
-	uint32_t flags;        /**< of enum rgm_attach_flags */
-	uint32_t timeout_ms;   /**< for each answer of the manager; default 5000 */
-	const char *label;     /**< shown by `regionctl readers`; default the process's name */
+	uint32_t flags;      /**< of enum rgm_attach_flags */
+	uint32_t timeout_ms; /**< for each answer of the manager; default 5000 */
+	const char *label;   /**< shown by `regionctl readers`; default the process's name */
 };
 
 /**
@@ -94,8 +94,8 @@ struct rgm_session_info {
 	uint32_t manager_alive; /**< 0: the manager has closed the connection */
 	char instance_id[33];   /**< 32 hexadecimal digits and NUL */
 };
-RGM_API int rgm_session_info(struct rgm_session *session, struct rgm_session_info *ret_info,
-	struct rgm_error *error);
+RGM_API int rgm_session_info(
+	struct rgm_session *session, struct rgm_session_info *ret_info, struct rgm_error *error);
 
 /**
  * Follow the forks of this process from now on. rgm_session_attach() and rgm_manager_open() do it by
@@ -151,9 +151,9 @@ RGM_API uint64_t rgm_slot_version(const struct rgm_slot *slot);
  * after a rename. A dimension created anew under an old name is another one.
  */
 struct rgm_dimension {
-	uint64_t id;       /**< never reused within an instance */
-	uint32_t index;    /**< place in the region table */
-	uint32_t kind;     /**< enum rgm_kind */
+	uint64_t id;    /**< never reused within an instance */
+	uint32_t index; /**< place in the region table */
+	uint32_t kind;  /**< enum rgm_kind */
 };
 
 /**
@@ -165,14 +165,14 @@ RGM_API int rgm_find(struct rgm_slot *slot, const char *name, struct rgm_dimensi
 
 /** What a section sees of a dimension's table entry. */
 struct rgm_dimension_info {
-	size_t size;             /**< sizeof(struct rgm_dimension_info), set by the caller */
+	size_t size; /**< sizeof(struct rgm_dimension_info), set by the caller */
 	struct rgm_dimension dimension;
 	char name[RGM_NAME_MAX + 1];
-	uint64_t generation;     /**< number of changes so far */
-	uint64_t changed;        /**< version of the last change */
-	uint64_t region_bytes;   /**< published size of the region */
-	uint64_t window_bytes;   /**< most it may grow to without a new mapping */
-	uint32_t mapped;         /**< 1 if mapped in this process */
+	uint64_t generation;   /**< number of changes so far */
+	uint64_t changed;      /**< version of the last change */
+	uint64_t region_bytes; /**< published size of the region */
+	uint64_t window_bytes; /**< most it may grow to without a new mapping */
+	uint32_t mapped;       /**< 1 if mapped in this process */
 };
 
 /**
