@@ -4,9 +4,9 @@
  * The manager as a library: open it inside a process, and other processes attach to it exactly as
  * to `regionmgrd`, which is this library and a main(). Link libregionmgr-manager.
  *
- * Opening starts threads of its own (all signals but SIGBUS blocked in them). It installs a chained SIGBUS
- * handler, since a reader may truncate the shared segment it was given. After a fork the child's
- * copy is dead: every call returns #RGM_EFORKED.
+ * Opening starts threads of its own (all signals but SIGBUS blocked in them). It installs a chained
+ * SIGBUS handler, since a reader may truncate the shared segment it was given. After a fork the
+ * child's copy is dead: every call returns #RGM_EFORKED.
  */
 #ifndef REGIONMGR_MANAGER_H
 #define REGIONMGR_MANAGER_H
