@@ -16,11 +16,13 @@
 static const struct content one = {"one", 4, 8192, 61};
 static const struct content two = {"two", 3, 4096, 62};
 
-/* Windows in this process: the manager in it maps none. */
-static unsigned windows(void)
-{
-	return support_mappings(".region");
-}
+/* So many windows are in this process: the manager in it maps none, but for a race build's, which writes
+ * through the readers'. */
+#define REQUIRE_WINDOWS(count)                                                                     \
+	do {                                                                                       \
+		if (!SUPPORT_RACE_BUILD)                                                           \
+			REQUIRE_EQUAL(support_mappings(".region"), (count));                       \
+	} while (0)
 
 static void test_lazy(void **state)
 {
@@ -32,14 +34,14 @@ static void test_lazy(void **state)
 	instance_put(instance, &one, 1);
 	instance_put(instance, &two, 1);
 	reader_open(&reader, instance, NULL);
-	REQUIRE_EQUAL(windows(), 0);
+	REQUIRE_WINDOWS(0);
 	must(rgm_pin(reader.slot), NULL);
 	REQUIRE_ERROR(rgm_layers_open(reader.slot, "one", &view, &error), RGM_EAGAIN, &error);
 	REQUIRE(error.hint[0]);
 	must(rgm_unpin(reader.slot), NULL);
 	reader_map(&reader, "one");
 	reader_map(&reader, "one");
-	REQUIRE_EQUAL(windows(), 1);
+	REQUIRE_WINDOWS(1);
 	REQUIRE_EQUAL(reader_generation(&reader, &one), 1);
 	must(rgm_pin(reader.slot), NULL);
 	REQUIRE_ERROR(rgm_layers_open(reader.slot, "two", &view, &error), RGM_EAGAIN, &error);
@@ -53,7 +55,7 @@ static void test_lazy(void **state)
 	REQUIRE_ERROR(rgm_map(reader.session, "three", &error), RGM_ENODIM, &error);
 	REQUIRE_ERROR(rgm_map(reader.session, "../x", &error), RGM_ENAME, &error);
 	reader_close(&reader);
-	REQUIRE_EQUAL(windows(), 0);
+	REQUIRE_WINDOWS(0);
 }
 
 /* From one extent to more than a hundred megabytes under one mapping. */
@@ -72,7 +74,7 @@ static void test_growth(void **state)
 		growing.bytes *= 3;
 		instance_put(instance, &growing, generation);
 		REQUIRE_EQUAL(reader_generation(&reader, &growing), generation);
-		REQUIRE_EQUAL(windows(), 1);
+		REQUIRE_WINDOWS(1);
 	}
 	instance_show(instance, "growing", &row);
 	REQUIRE(row.region_bytes > 20 * first);
@@ -100,7 +102,7 @@ static void test_unmapped_when_unseen(void **state)
 	second.session = reader.session;
 	must(rgm_slot_open(reader.session, &second.slot, &error), &error);
 	must(rgm_map_all(reader.session, &error), &error);
-	REQUIRE_EQUAL(windows(), 2);
+	REQUIRE_WINDOWS(2);
 	must(rgm_pin(reader.slot), NULL);
 	must(rgm_pin(second.slot), NULL);
 	struct rgm_hold *hold = reader_hold(&reader, "one");
@@ -109,7 +111,7 @@ static void test_unmapped_when_unseen(void **state)
 	for (int i = 0; i < 3; i++) {
 		must(rgm_map(reader.session, "two", &error), &error);
 		must(rgm_wait(reader.session, 0, 0, &version, &error), &error);
-		REQUIRE_EQUAL(windows(), 2);
+		REQUIRE_WINDOWS(2);
 		REQUIRE_EQUAL(hold_generation(hold, &one), 1);
 		if (i == 0) {
 			REQUIRE_EQUAL(slot_generation(reader.slot, &one), 1);
@@ -125,7 +127,7 @@ static void test_unmapped_when_unseen(void **state)
 	must(rgm_unpin(reader.slot), NULL);
 	REQUIRE_EQUAL(hold_generation(hold, &one), 1);
 	REQUIRE_EQUAL(rgm_hold_release(hold), 0);
-	REQUIRE_EQUAL(windows(), 1);
+	REQUIRE_WINDOWS(1);
 	REQUIRE_EQUAL(mapped(&reader), 1);
 	rgm_slot_close(second.slot);
 	reader_close(&reader);
@@ -148,7 +150,7 @@ static void test_unmapped_by_looking(void **state)
 		REQUIRE_EQUAL(rgm_layers_open(reader.slot, "one", &view, NULL), RGM_ENODIM);
 		must(rgm_unpin(reader.slot), NULL);
 	}
-	REQUIRE_EQUAL(windows(), 1);
+	REQUIRE_WINDOWS(1);
 	reader_close(&reader);
 }
 
@@ -167,7 +169,7 @@ static void test_dropped_files_are_gone(void **state)
 		instance_drop(instance, "one");
 		must(rgm_map_all(reader.session, &error), &error);
 	}
-	REQUIRE_EQUAL(windows(), 1);
+	REQUIRE_WINDOWS(1);
 	/* In an embedded manager its descriptors can be seen. */
 	if (instance->manager)
 		WAIT_UNTIL(support_open_deleted() == 0);
@@ -279,7 +281,7 @@ static void test_churn(void **state)
 	REQUIRE_EQUAL(churn.wrong, 0);
 	must(rgm_map_all(reader.session, NULL), NULL);
 	REQUIRE_EQUAL(mapped(&reader), 3);
-	REQUIRE_EQUAL(windows(), 3);
+	REQUIRE_WINDOWS(3);
 	reader_close(&reader);
 }
 
