@@ -45,7 +45,7 @@ static int refuse_readers(struct pool_region *region, struct rgm_error *error)
 	pool_fail(error, RGM_EINUSE,
 		"region file '%s' is still mapped by a reader of an earlier manager", region->name);
 	pool_hint(error, "end or detach the processes that were attached to it; it is served when "
-	                 "they are gone");
+			 "they are gone");
 	return RGM_EINUSE;
 }
 
