@@ -20,10 +20,12 @@ __attribute__((constructor)) static void remember(void)
 	test_process = getpid();
 }
 
+/* Without the prefix that tells builds apart. */
 static const char *test_name(void)
 {
 	const char *name = getenv("RGM_TEST_NAME");
-	return name ? name : program_invocation_short_name;
+	const char *plain = name ? strstr(name, "test_") : NULL;
+	return plain ? plain : program_invocation_short_name;
 }
 
 void support_fail(const char *file, int line, const char *format, ...)
