@@ -17,7 +17,10 @@ plant()
 		printf '#include <regionmgr/types.h>\n' > "$tmp/tree/$folder/x.h"
 	done
 	printf '#include <stdio.h>\n#include "pool/x.h"\n' > "$tmp/tree/ipc/good.c"
-	expect 0 '0 includes against the tiers' python3 "$check" "$tmp/tree"
+	[[ ${sound:=} ]] || {
+		expect 0 '0 includes against the tiers' python3 "$check" "$tmp/tree"
+		sound=yes
+	}
 	printf '\n#include %s\n' "$2" > "$tmp/tree/$1"
 	expect 1 "$1:2: $3" python3 "$check" "$tmp/tree"
 }

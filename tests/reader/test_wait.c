@@ -105,7 +105,7 @@ static void test_many_sleepers(void **state)
 		last = instance_put(instance, &data, generation);
 	for (size_t i = 0; i < 4; i++)
 		__atomic_store_n(&sleepers[i].woken, last, __ATOMIC_RELEASE);
-	last = instance_put(instance, &data, 1000);
+	instance_put(instance, &data, 1000);
 	for (size_t i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 	reader_close(&reader);
