@@ -376,6 +376,41 @@ static void test_readers_outlive_it_alone(void **state)
 	outlive(*state, true);
 }
 
+/* The names in shared memory vanish, as systemd's RemoveIPC does it: who is attached goes on, who comes is
+ * told, and the end is as clean as ever. */
+static void test_names_are_unlinked(void **state)
+{
+	struct instance *instance = *state;
+	struct reader reader;
+	struct rgm_session *session = NULL;
+	struct rgm_attach_options options = {.size = sizeof options, .socket = instance->socket};
+	struct rgm_error error;
+	char path[128];
+	instance_put(instance, &one, 1);
+	instance_put(instance, &two, 1);
+	reader_open(&reader, instance, NULL);
+	snprintf(path, sizeof path, "/dev/shm/regionmgr.%s.table", instance->id);
+	REQUIRE_EQUAL(unlink(path), 0);
+	snprintf(path, sizeof path, "/dev/shm/regionmgr.%s.s.1", instance->id);
+	REQUIRE_EQUAL(unlink(path), 0);
+	reader_map(&reader, "one");
+	must(rgm_pin(reader.slot), NULL);
+	instance_put(instance, &one, 2);
+	REQUIRE_EQUAL(slot_generation(reader.slot, &one), 1);
+	support_sleep_ms(50);
+	REQUIRE(instance_retired(instance, "one") > 0);
+	must(rgm_unpin(reader.slot), NULL);
+	instance_wait_reclaimed(instance, "one");
+	REQUIRE_EQUAL(reader_generation(&reader, &one), 2);
+	REQUIRE_ERROR(
+		rgm_session_attach(instance->name, &options, &session, &error), -ENOENT, &error);
+	reader_close(&reader);
+	instance_wait_readers(instance, 0);
+	instance_stop(instance);
+	instance_start(instance);
+	REQUIRE_EQUAL(generation_of(instance, &one), 2);
+}
+
 /* --- Forks of an embedded manager ----------------------------------------------------------------------- */
 
 static void be_a_copy(struct child *parent, void *context)
@@ -488,6 +523,7 @@ int main(void)
 		INSTANCE_TEST(test_second_is_refused),
 		PREPARED_TEST(test_many_at_once),
 		INSTANCE_TEST(test_limit_below_what_is_there),
+		INSTANCE_TEST(test_names_are_unlinked),
 		INSTANCE_TEST(test_catalog_is_missing),
 #if !SUPPORT_RACE_BUILD
 		cmocka_unit_test_setup_teardown(
