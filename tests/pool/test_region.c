@@ -296,7 +296,7 @@ static void growth_and_the_limit(void **state)
 	}
 	assert_int_equal(error.code, RGM_ELIMIT);
 	assert_non_null(strstr(error.message, "limit of 20971520 bytes"));
-	assert_non_null(strstr(error.hint, "max_bytes"));
+	assert_non_null(strstr(error.hint, "larger maximum"));
 	/* The last pages are there for who asks for few. */
 	assert_int_equal(pool_region_allocate_upto(region, 1, 1000, &page, &count, &error), 0);
 	assert_true(count >= 1 && count < 100);
