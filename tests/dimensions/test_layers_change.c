@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
+/* label: fuzz
  * dimensions/layers_*.c against a model: puts from memory, from files and piece by piece, removals,
  * replacements, failures of each and builds that are overtaken, in random order. After each commit
  * everything is read back, and pages are accounted for to the last one.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
+/* label: fuzz
  * dimensions/layers_check.c, check.c: every single bit of a small dimension that is flipped is found,
  * and the allocation map is compared to the last page.
  */

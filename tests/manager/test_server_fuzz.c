@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
+/* label: fuzz
  * 20,000 messages that are right, nearly right, or noise: a client of good manners has its answers all
  * the while, and no descriptor, session or load is left behind.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The torture of torture.h for some seconds, and hostile segments beside it. */
+/* The torture of torture.h for some seconds, and hostile segments beside it. label: crash */
 #define _GNU_SOURCE 1
 
 #include "tests/reader/torture.h"
