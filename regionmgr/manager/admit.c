@@ -95,16 +95,17 @@ static int check_admission(
 	return 0;
 }
 
+/* Counted and told before the answer leaves: who reads it finds both. */
 void admit_refuse(struct manager_server *server, int socket, const struct rgm_error *error)
 {
 	struct ipc_error message;
 	struct peer peer = {.pid = 0};
 	read_peer(socket, &peer);
+	manager_count(server->manager, COUNTER_refusals, 1);
+	server_complain(server, "refusal", &peer, "a connection was refused: %s", error->message);
 	wire_put_error(&message, 0, error->code, error);
 	ipc_send(socket, &message.header, NULL, 0, 0);
 	close(socket);
-	manager_count(server->manager, COUNTER_refusals, 1);
-	server_complain(server, "refusal", &peer, "a connection was refused: %s", error->message);
 }
 
 int admit_peer(struct manager_server *server, int socket, struct peer *ret_peer)
