@@ -16,11 +16,12 @@ endif()
 pkg_check_modules(URCU_MEMB QUIET IMPORTED_TARGET liburcu-memb)
 pkg_check_modules(URCU_QSBR QUIET IMPORTED_TARGET liburcu-qsbr)
 pkg_check_modules(LMDB QUIET IMPORTED_TARGET lmdb)
+pkg_check_modules(SQLITE QUIET IMPORTED_TARGET sqlite3)
 
 add_library(rgm_bench INTERFACE)
 target_link_libraries(rgm_bench
 	INTERFACE rgm_flags regionmgr-manager regionmgr rgm_pool PkgConfig::URCU_BP m)
-foreach(peer URCU_MEMB URCU_QSBR LMDB)
+foreach(peer URCU_MEMB URCU_QSBR LMDB SQLITE)
 	if(${peer}_FOUND)
 		target_link_libraries(rgm_bench INTERFACE PkgConfig::${peer})
 		target_compile_definitions(rgm_bench INTERFACE HAVE_${peer}=1)
