@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shared memory between the manager and its readers, layout 1. Little endian, page size 4 KiB.
+ * Shared memory between the manager and its readers, layout 2. Little endian, page size 4 KiB.
  *
  * 1. The region table, /regionmgr.<id>.table: written by the manager alone, mapped read-only by
  *    readers. <id> is the instance id, 32 hexadecimal digits.
  *
  *    page 0            header: identity, `current`, `news`
  *    pages 1 …         ring: entry v mod ring_entries describes version v
+ *    pages_offset      bitmap: which pages of this object are used, a bit a page; the manager's alone
+ *    revoked_offset    a word for each place of a session: what it saw before that version is void
  *    heap_offset …     blocks, each a run of pages, never changed once a version reaches it
  *
  *    ring[v] -> top block of v -+-> leaf block, 32 entries of 128 bytes: one per dimension
@@ -33,9 +35,9 @@
 
 #include <regionmgr/types.h>
 
-#define IPC_LAYOUT_VERSION 1u
-#define IPC_TABLE_MAGIC    0x31454c4241544752ull /* "RGTABLE1", written last */
-#define IPC_SEGMENT_MAGIC  0x3147455353534752ull /* "RGSSSEG1" */
+#define IPC_LAYOUT_VERSION 2u
+#define IPC_TABLE_MAGIC    0x32454c4241544752ull /* "RGTABLE2", written last */
+#define IPC_SEGMENT_MAGIC  0x3247455353534752ull /* "RGSSSEG2" */
 
 #define IPC_RING_ENTRIES   4096u
 #define IPC_LEAF_ENTRIES   32u
@@ -64,7 +66,10 @@ struct ipc_table {
 	uint32_t ring_entries;   /*   64  a power of two */
 	uint32_t max_dimensions; /*   68 */
 	uint64_t heap_offset;    /*   72 */
-	uint8_t reserved0[48];   /*   80 */
+	uint64_t pages_offset;   /*   80  table_bytes / 4096 bits */
+	uint64_t revoked_offset; /*   88  of `places` words (uint64_t), each at least 1 */
+	uint32_t places;         /*   96  sessions at once */
+	uint8_t reserved0[28];   /*  100 */
 	/* Manager stores (release), readers load (acquire): a version's ring entry and all it leads to
 	 * are visible to who loads its number. */
 	uint64_t current; /*  128  atomic */
@@ -120,7 +125,8 @@ struct ipc_segment {
 	uint32_t holds_used; /*   20  atomic, reader: likewise */
 	uint32_t slots;      /*   24  written by the manager, for information */
 	uint32_t holds;      /*   28 */
-	uint8_t reserved[4064]; /*   32 */
+	uint8_t token[16]; /*   32  written by the manager: by which a reader resumes its session */
+	uint8_t reserved[4048]; /*   48 */
 };
 
 struct ipc_slot {
@@ -137,6 +143,8 @@ static_assert(sizeof(struct ipc_table) == 4096, "table header");
 static_assert(offsetof(struct ipc_table, instance_id) == 16, "table header");
 static_assert(offsetof(struct ipc_table, table_bytes) == 48, "table header");
 static_assert(offsetof(struct ipc_table, heap_offset) == 72, "table header");
+static_assert(offsetof(struct ipc_table, revoked_offset) == 88, "table header");
+static_assert(offsetof(struct ipc_table, places) == 96, "table header");
 static_assert(offsetof(struct ipc_table, current) == 128, "current has a cache line");
 static_assert(offsetof(struct ipc_table, dropped) == 136, "table header");
 static_assert(offsetof(struct ipc_table, news) == 192, "news has a cache line");
@@ -149,6 +157,7 @@ static_assert(offsetof(struct ipc_dimension, name) == 64, "dimension entry");
 static_assert(IPC_LEAF_ENTRIES * sizeof(struct ipc_dimension) == 4096, "a leaf is one page");
 static_assert(sizeof(struct ipc_segment) == 4096, "segment header");
 static_assert(offsetof(struct ipc_segment, slots_used) == 16, "segment header");
+static_assert(offsetof(struct ipc_segment, token) == 32, "segment header");
 static_assert(sizeof(struct ipc_slot) == 64, "a slot is one cache line");
 static_assert(sizeof(struct ipc_hold) == 16, "hold");
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages on the control socket (unix, SOCK_SEQPACKET: one message, one packet), protocol 1. Little
+ * Messages on the control socket (unix, SOCK_SEQPACKET: one message, one packet), protocol 2. Little
  * endian; every reserved or padding byte is zero. Texts of fixed size are padded with zeros and have
  * no NUL when they are full.
  *
@@ -46,7 +46,7 @@
 
 #include <regionmgr/types.h>
 
-#define IPC_PROTOCOL          1u
+#define IPC_PROTOCOL          2u
 #define IPC_MESSAGE_MAGIC     0x4d475231u
 #define IPC_MESSAGE_MAX_BYTES 65536u
 #define IPC_MESSAGE_MAX_FILES 4u
@@ -70,6 +70,7 @@ enum ipc_type {
 	IPC_SHOW = 21,
 	IPC_READERS = 22,
 	IPC_STATS = 23,
+	IPC_RESUME = 24, /* go on with a session of an earlier connection */
 	/* the owner and root */
 	IPC_CREATE = 32,
 	IPC_DROP = 33,
@@ -138,6 +139,16 @@ struct ipc_attach_reply { /* files: table, segment */
 	uint64_t segment_bytes;
 	uint32_t slots;
 	uint32_t holds;
+	uint32_t place; /* index of its word among the revoked ones of the table */
+	uint32_t reserved;
+};
+
+/* After the manager was started anew: the session that an earlier one adopted is this process's. The
+ * token stands in the segment, which nobody maps but the session's process and its forks. */
+struct ipc_resume { /* reply: the header alone */
+	struct ipc_header header;
+	uint64_t session;
+	uint8_t token[16];
 };
 
 struct ipc_map {
@@ -261,7 +272,8 @@ static_assert(sizeof(struct ipc_progress) == 32, "progress");
 static_assert(sizeof(struct ipc_hello) == 24, "hello");
 static_assert(sizeof(struct ipc_hello_reply) == 120, "hello reply");
 static_assert(sizeof(struct ipc_attach) == 56, "attach");
-static_assert(sizeof(struct ipc_attach_reply) == 48, "attach reply");
+static_assert(sizeof(struct ipc_attach_reply) == 56, "attach reply");
+static_assert(sizeof(struct ipc_resume) == 40, "resume");
 static_assert(sizeof(struct ipc_map) == 24, "map");
 static_assert(sizeof(struct ipc_map_reply) == 32, "map reply");
 static_assert(sizeof(struct ipc_page) == 88, "page");

@@ -145,6 +145,7 @@ uint64_t session_number(const struct session *session);
 int session_pidfd(const struct session *session); /* -1: none; owned by the session */
 uint64_t session_table_bytes(const struct rgm_manager *manager);
 uint64_t session_segment_bytes(const struct session *session);
+uint32_t session_place(const struct session *session); /* of its revoked word in the table */
 /* Slots and holds that the segment has room for: what the reader is told. */
 void session_capacity(const struct session *session, uint32_t *ret_slots, uint32_t *ret_holds);
 /* A region for a session: read-only, a description of its own with its lock; permission checked. */

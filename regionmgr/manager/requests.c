@@ -120,6 +120,7 @@ static int answer_attach(
 	reply->table_bytes = session_table_bytes(manager);
 	reply->segment_bytes = session_segment_bytes(client->session);
 	session_capacity(client->session, &reply->slots, &reply->holds);
+	reply->place = session_place(client->session);
 	memcpy(server->answer.files, files, sizeof files);
 	server->answer.file_count = 2;
 	return 0;

@@ -7,7 +7,7 @@
  * makes its slot words count no more at once; its holds may be inherited by a child and count until
  * the lock is free.
  */
-#include "regionmgr/manager/sessions.h"
+#include "regionmgr/manager/sessions_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,6 +19,7 @@
 
 #include "ipc/guard.h"
 #include "ipc/socket.h"
+#include "pool/bitmap.h"
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/dimension.h"
@@ -27,42 +28,6 @@
 
 #define SLOTS_DEFAULT 128u
 #define HOLDS_DEFAULT 256u
-
-struct session {
-	struct session *next;
-	struct rgm_manager *manager;
-	uint64_t number;
-	char label[32];
-	pid_t pid;
-	uid_t uid;
-	gid_t gid;
-	gid_t groups[64];
-	size_t group_count;
-	int pidfd;
-	uint64_t attached_ns;
-	char name[IPC_SHM_NAME_BYTES];
-	int file; /* a description without a lock, to probe the reader's */
-	struct ipc_segment *segment;
-	uint64_t segment_bytes;
-	uint32_t slots, holds;
-	uint64_t damage; /* relaxed, by the SIGBUS guard */
-	/* under sessions.lock */
-	bool connected;
-	bool alive;
-	bool warned;
-	bool damage_told;
-	/* Figures of the dimensions given to it, with a reference each. */
-	struct map_figure **mapped;
-	uint32_t mapped_count, mapped_capacity;
-};
-
-struct sessions {
-	struct rgm_manager *manager;
-	pthread_mutex_t lock; /* guards the list and what is marked above; order: see manager.h */
-	struct session *first, *last; /* by number */
-	uint32_t count;
-	uint64_t next_number;
-};
 
 /* Names that an earlier run of this instance left, which was killed. Its readers keep what they map.
  * The caller holds the instance's lock: no other run uses them. */
@@ -89,6 +54,12 @@ int sessions_create(struct rgm_manager *manager, struct sessions **ret_sessions)
 		return -ENOMEM;
 	sessions->manager = manager;
 	sessions->next_number = 1;
+	sessions->places_used =
+		calloc(manager->max_readers / BITMAP_WORD_BITS + 1, sizeof *sessions->places_used);
+	if (!sessions->places_used) {
+		free(sessions);
+		return -ENOMEM;
+	}
 	remove_leftovers(manager);
 	pthread_mutex_init(&sessions->lock, NULL);
 	*ret_sessions = sessions;
@@ -125,6 +96,7 @@ void sessions_destroy(struct sessions *sessions)
 		session_free(session);
 	}
 	pthread_mutex_destroy(&sessions->lock);
+	free(sessions->places_used);
 	free(sessions);
 }
 
@@ -132,7 +104,10 @@ void sessions_destroy(struct sessions *sessions)
 
 static int make_segment(struct session *session, int *ret_reader, struct rgm_error *error)
 {
-	int rc = os_shm_create(
+	int rc = os_random(session->token, sizeof session->token);
+	if (rc)
+		return pool_fail(error, rc, "random numbers: %s", strerror(-rc));
+	rc = os_shm_create(
 		session->name, session->segment_bytes, session->segment_bytes, &session->file);
 	if (rc) {
 		session->file = -1;
@@ -143,6 +118,7 @@ static int make_segment(struct session *session, int *ret_reader, struct rgm_err
 		.layout_version = IPC_LAYOUT_VERSION,
 		.slots = session->slots,
 		.holds = session->holds};
+	memcpy(header.token, session->token, sizeof header.token);
 	void *base = NULL;
 	int reader = -1;
 	rc = os_write_all(session->file, &header, sizeof header, 0);
@@ -189,6 +165,35 @@ static struct session *session_create(struct rgm_manager *manager, const struct 
 	return session;
 }
 
+/* A number and a place. RGM_ELIMIT. */
+static int take_place(struct sessions *sessions, struct session *session, struct rgm_error *error)
+{
+	uint32_t most = sessions->manager->max_readers;
+	pthread_mutex_lock(&sessions->lock);
+	uint64_t place = bitmap_find(sessions->places_used, 0, most, false);
+	if (place < most) {
+		bitmap_set(sessions->places_used, place, place + 1);
+		session->place = (uint32_t)place;
+		session->number = sessions->next_number++;
+	}
+	pthread_mutex_unlock(&sessions->lock);
+	if (place == most)
+		return pool_fail(error, RGM_ELIMIT,
+			"the instance has its limit of %u readers (max_readers)", most);
+	/* What was revoked of the session that had it before is not this one's. */
+	table_revoke(sessions->manager->table, session->place, 1);
+	return 0;
+}
+
+static void give_place_back(struct sessions *sessions, const struct session *session)
+{
+	if (!session->number)
+		return;
+	pthread_mutex_lock(&sessions->lock);
+	bitmap_clear(sessions->places_used, session->place, session->place + 1ull);
+	pthread_mutex_unlock(&sessions->lock);
+}
+
 int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const char *label,
 	uint32_t slots, uint32_t holds, struct session **ret_session, int *ret_table,
 	int *ret_segment, struct rgm_error *error)
@@ -202,15 +207,7 @@ int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const 
 	if (!session)
 		return pool_fail(error, -ENOMEM, "attach: no memory");
 	int table = -1, segment = -1;
-	pthread_mutex_lock(&sessions->lock);
-	int rc = 0;
-	if (sessions->count >= manager->max_readers)
-		rc = pool_fail(error, RGM_ELIMIT,
-			"the instance has its limit of %u readers (max_readers)",
-			manager->max_readers);
-	else
-		session->number = sessions->next_number++;
-	pthread_mutex_unlock(&sessions->lock);
+	int rc = take_place(sessions, session, error);
 	if (rc == 0) {
 		ipc_segment_name(manager->instance_id, session->number, session->name);
 		rc = make_segment(session, &segment, error);
@@ -224,6 +221,7 @@ int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const 
 	if (rc) {
 		if (segment >= 0)
 			close(segment);
+		give_place_back(sessions, session);
 		session_free(session);
 		return rc;
 	}
@@ -267,6 +265,11 @@ uint64_t session_table_bytes(const struct rgm_manager *manager)
 uint64_t session_segment_bytes(const struct session *session)
 {
 	return session->segment_bytes;
+}
+
+uint32_t session_place(const struct session *session)
+{
+	return session->place;
 }
 
 void session_capacity(const struct session *session, uint32_t *ret_slots, uint32_t *ret_holds)
@@ -426,162 +429,9 @@ size_t sessions_sweep(struct rgm_manager *manager)
 		manager_log(manager, RGM_LOG_INFO, "detach",
 			MANAGER_FIELDS({"reader", NULL, session->number}), "reader %lu ended",
 			session->number);
+		give_place_back(sessions, session);
 		session_free(session);
 		reclaim_wake(manager->reclaim);
 	}
 	return pending;
-}
-
-/* --- Looking ---------------------------------------------------------------------------------- */
-
-void sessions_view_free(struct sessions_view *view)
-{
-	ipc_seen_free(&view->sections);
-	free(view->holds);
-	*view = (struct sessions_view){0};
-}
-
-static int add_hold(void *context, const struct ipc_held *held)
-{
-	struct sessions_view *view = context;
-	if (view->hold_count == view->hold_capacity) {
-		size_t capacity = view->hold_capacity ? view->hold_capacity * 2 : 64;
-		struct ipc_held *holds = reallocarray(view->holds, capacity, sizeof *holds);
-		if (!holds)
-			return -ENOMEM;
-		view->holds = holds;
-		view->hold_capacity = capacity;
-	}
-	view->holds[view->hold_count++] = *held;
-	return 0;
-}
-
-static int compare_holds(const void *left, const void *right)
-{
-	const struct ipc_held *a = left, *b = right;
-	if (a->dimension != b->dimension)
-		return a->dimension < b->dimension ? -1 : 1;
-	return a->version < b->version ? -1 : a->version > b->version;
-}
-
-static void sort_view(struct sessions_view *view)
-{
-	ipc_seen_sort(&view->sections);
-	if (view->hold_count > 1)
-		qsort(view->holds, view->hold_count, sizeof *view->holds, compare_holds);
-}
-
-static void tell_damage(struct session *session)
-{
-	if (session->damage_told || !__atomic_load_n(&session->damage, __ATOMIC_RELAXED))
-		return;
-	session->damage_told = true;
-	manager_count(session->manager, COUNTER_segment_faults, 1);
-	manager_log(session->manager, RGM_LOG_WARNING, "segment",
-		MANAGER_FIELDS({"reader", NULL, session->number},
-			{"pid", NULL, (uint64_t)session->pid}, {"user", NULL, session->uid}),
-		"reader %lu (process %d, user %u) cut off its own segment: what it sees is not "
-		"kept any more",
-		session->number, session->pid, session->uid);
-}
-
-int sessions_scan(struct sessions *sessions, struct sessions_view *view)
-{
-	view->sections.count = 0;
-	view->hold_count = 0;
-	pthread_mutex_lock(&sessions->lock);
-	int rc = 0;
-	if (ipc_manager_barrier(sessions->manager->membarrier)) /* M3 */
-		for (struct session *s = sessions->first; s && rc == 0; s = s->next)
-			if (load32_acquire(&s->segment->membarrier))
-				rc = -EAGAIN;
-	for (struct session *s = sessions->first; s && rc == 0; s = s->next) /* M4 */
-		if (s->alive)
-			rc = ipc_scan_slots(s->segment, s->slots, &view->sections);
-	for (struct session *s = sessions->first; s && rc == 0; s = s->next) { /* M5 */
-		rc = ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, view);
-		tell_damage(s);
-	}
-	pthread_mutex_unlock(&sessions->lock);
-	sort_view(view);
-	return rc;
-}
-
-uint32_t sessions_count(struct sessions *sessions)
-{
-	pthread_mutex_lock(&sessions->lock);
-	uint32_t count = sessions->count;
-	pthread_mutex_unlock(&sessions->lock);
-	return count;
-}
-
-struct holds_on {
-	uint64_t dimension;
-	uint32_t count;
-};
-
-static int count_hold(void *context, const struct ipc_held *held)
-{
-	struct holds_on *on = context;
-	on->count += held->dimension == on->dimension;
-	return 0;
-}
-
-uint32_t sessions_holds_on(struct sessions *sessions, uint64_t dimension)
-{
-	struct holds_on on = {.dimension = dimension};
-	pthread_mutex_lock(&sessions->lock);
-	for (struct session *s = sessions->first; s; s = s->next)
-		ipc_scan_holds(s->segment, s->slots, s->holds, count_hold, &on);
-	pthread_mutex_unlock(&sessions->lock);
-	return on.count;
-}
-
-static uint32_t mapped_now(const struct session *session)
-{
-	uint32_t count = 0;
-	for (uint32_t i = 0; i < session->mapped_count; i++)
-		count += !atomic_load_explicit(&session->mapped[i]->dropped, memory_order_relaxed);
-	return count;
-}
-
-void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
-	void (*each)(void *context, struct session_look *look), void *context)
-{
-	struct sessions_view view = {0};
-	pthread_mutex_lock(&sessions->lock);
-	for (struct session *s = sessions->first; s && most; s = s->next) {
-		if (s->number <= after)
-			continue;
-		view.sections.count = view.hold_count = 0;
-		if (s->alive)
-			ipc_scan_slots(s->segment, s->slots, &view.sections);
-		ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, &view);
-		struct session_look look = {.number = s->number,
-			.label = s->label,
-			.pid = s->pid,
-			.uid = s->uid,
-			.gid = s->gid,
-			.alive = s->alive,
-			.membarrier = load32_acquire(&s->segment->membarrier) != 0,
-			.mapped = mapped_now(s),
-			.attached_ns = s->attached_ns,
-			.sections = (uint32_t)view.sections.count,
-			.warned = s->warned};
-		sort_view(&view);
-		look.view = view;
-		each(context, &look);
-		most--;
-	}
-	pthread_mutex_unlock(&sessions->lock);
-	sessions_view_free(&view);
-}
-
-void sessions_set_warned(struct sessions *sessions, uint64_t number, bool warned)
-{
-	pthread_mutex_lock(&sessions->lock);
-	for (struct session *s = sessions->first; s; s = s->next)
-		if (s->number == number)
-			s->warned = warned;
-	pthread_mutex_unlock(&sessions->lock);
 }

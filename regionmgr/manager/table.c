@@ -20,6 +20,13 @@
 #define PAGE             4096ull
 #define NAMES_BITS_LEAST 6u
 
+/* Where things stand in front of the heap, in pages. */
+#define RING_PAGE    1ull
+#define RING_PAGES   (IPC_RING_ENTRIES * sizeof(struct ipc_ring_entry) / PAGE)
+#define BITMAP_PAGE  (RING_PAGE + RING_PAGES)
+#define BITMAP_PAGES (TABLE_BYTES / PAGE / 8 / PAGE)
+#define REVOKED_PAGE (BITMAP_PAGE + BITMAP_PAGES)
+
 struct table {
 	struct rgm_manager *manager;
 	struct ipc_table *header;
@@ -102,6 +109,16 @@ void table_free_ring(struct table *table, uint64_t version)
 		&table->busy[version % IPC_RING_ENTRIES], false, memory_order_release);
 }
 
+static uint64_t heap_page(uint32_t places)
+{
+	return REVOKED_PAGE + (places * sizeof(uint64_t) + PAGE - 1) / PAGE;
+}
+
+static uint64_t *revoked_word(const struct table *table, uint32_t place)
+{
+	return (uint64_t *)at_page(table, REVOKED_PAGE) + place;
+}
+
 static uint64_t top_pages(uint32_t leaf_count)
 {
 	return (sizeof(struct ipc_top) + leaf_count * sizeof(uint64_t) + PAGE - 1) / PAGE;
@@ -115,7 +132,7 @@ static uint64_t names_pages(uint32_t bits)
 /* Point the ring's entry of a version at its top. Nobody sees the version that had it before. */
 static void take_entry(struct table *table, uint64_t version, uint64_t top_page)
 {
-	struct ipc_ring_entry *ring = at_page(table, 1);
+	struct ipc_ring_entry *ring = at_page(table, RING_PAGE);
 	uint32_t place = version % IPC_RING_ENTRIES;
 	ring[place] = (struct ipc_ring_entry){version, top_page * PAGE};
 	atomic_store_explicit(&table->busy[place], true, memory_order_relaxed);
@@ -132,10 +149,15 @@ static void write_header(struct table *table, uint64_t version)
 	memcpy(header->instance_id, manager->instance_id, sizeof header->instance_id);
 	memcpy(header->incarnation, manager->incarnation, sizeof header->incarnation);
 	header->table_bytes = TABLE_BYTES;
-	header->ring_offset = PAGE;
+	header->ring_offset = RING_PAGE * PAGE;
 	header->ring_entries = IPC_RING_ENTRIES;
 	header->max_dimensions = manager->max_dimensions;
-	header->heap_offset = PAGE + IPC_RING_ENTRIES * sizeof(struct ipc_ring_entry);
+	header->heap_offset = heap_page(manager->max_readers) * PAGE;
+	header->pages_offset = BITMAP_PAGE * PAGE;
+	header->revoked_offset = REVOKED_PAGE * PAGE;
+	header->places = manager->max_readers;
+	for (uint32_t place = 0; place < header->places; place++)
+		store64_relaxed(revoked_word(table, place), 1);
 	take_entry(table, version, table->top_page);
 	store32_relaxed(&header->state, IPC_SERVING);
 	ipc_publish(header, version);
@@ -175,7 +197,7 @@ int table_create(struct rgm_manager *manager, uint64_t version, struct table **r
 	pthread_mutex_init(&table->lock, NULL);
 	ipc_table_name(manager->instance_id, table->name);
 
-	uint64_t first = 1 + IPC_RING_ENTRIES * sizeof(struct ipc_ring_entry) / PAGE;
+	uint64_t first = heap_page(manager->max_readers);
 	table->allocated_pages = first + TABLE_STEP_PAGES;
 	os_shm_unlink(table->name);
 	int rc = os_shm_create(
@@ -216,6 +238,11 @@ int table_create(struct rgm_manager *manager, uint64_t version, struct table **r
 fail:
 	table_destroy(table);
 	return rc;
+}
+
+void table_revoke(struct table *table, uint32_t place, uint64_t version)
+{
+	store64_release(revoked_word(table, place), version);
 }
 
 void table_stop(struct table *table)

@@ -37,6 +37,10 @@ int table_next_version(struct table *table, uint64_t *ret_version, struct rgm_er
 /* A free index for a new dimension. RGM_ELIMIT at max_dimensions. */
 int table_free_index(const struct table *table, uint32_t *ret_index, struct rgm_error *error);
 
+/* Store the revoked word of a session's place: what it sees of versions below `version` is void. At least
+ * 1. A release; what may follow only once the reader sees it stands behind a barrier of the caller's. */
+void table_revoke(struct table *table, uint32_t place, uint64_t version);
+
 struct table_draft;
 /* One change: the entry at an index becomes this; id 0 clears it. `changed` and `generation` are the
  * caller's. Names are compared with what is there to see whether the names block changes. */

@@ -65,11 +65,11 @@ static void hello(void **state)
 	REQUIRE_EQUAL(raw_answered(fd, 2), 0);
 	close(fd);
 	fd = raw_connect(&served);
-	message.protocol_min = 2;
+	message.protocol_min = IPC_PROTOCOL + 1;
 	raw_send(fd, &message.header);
 	REQUIRE_EQUAL(raw_receive(fd, &answer), 0);
 	REQUIRE_EQUAL(answer.error.code, RGM_EPROTOCOL);
-	REQUIRE(strstr(answer.error.message, "2 to 7") != NULL);
+	REQUIRE(strstr(answer.error.message, "3 to 7") != NULL);
 	raw_ended(fd);
 }
 
@@ -129,7 +129,7 @@ static void wrong_messages(void **state)
 		else if (i == 2)
 			size = 5;
 		else
-			header->protocol = 2;
+			header->protocol = IPC_PROTOCOL + 1;
 		REQUIRE_EQUAL(send(fd, bytes, size, 0), size);
 		raw_ended(fd);
 	}

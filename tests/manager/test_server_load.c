@@ -119,7 +119,7 @@ static void load_violations(void **state)
 			part.head.header.bytes = sizeof part.head - 4;
 			break;
 		case 11:
-			part.head.header.protocol = 2;
+			part.head.header.protocol = IPC_PROTOCOL + 1;
 			break;
 		case 12: /* a descriptor in a stream */
 			part = make_part(IPC_LOAD_STREAM_BEGIN, 2, "layer", "");
