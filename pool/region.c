@@ -232,6 +232,11 @@ int pool_region_close_clean(
 	return rc;
 }
 
+void pool_region_lose_file(struct pool_region *region)
+{
+	region->file = -1;
+}
+
 void pool_region_close(struct pool_region *region)
 {
 	region_destroy(region);

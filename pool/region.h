@@ -72,6 +72,8 @@ int pool_region_close_clean(
 	struct pool_region *region, const struct pool_root *root, struct rgm_error *error);
 /* Close as it is: dirty if it was changed. NULL is allowed. */
 void pool_region_close(struct pool_region *region);
+/* In a forked child, whose copy of the descriptor was closed by its number: the close to come only frees. */
+void pool_region_lose_file(struct pool_region *region);
 
 /* Promise 2; cheap after the first time. pool_region_write() does it, too: call it where a failure
  * would come too late. */

@@ -72,7 +72,9 @@ void dimension_close_region(struct pool_region *region)
 {
 	if (!region)
 		return;
-	files_forget(pool_region_file(region));
+	/* liburcu frees in a forked child what it had to free when that was forked. */
+	if (!files_forget(pool_region_file(region)))
+		pool_region_lose_file(region);
 	pool_region_close(region);
 }
 

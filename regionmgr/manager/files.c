@@ -56,17 +56,16 @@ void files_keep(int file)
 	atomic_fetch_or_explicit(&words[word], 1ull << file % 64, memory_order_relaxed);
 }
 
-void files_forget(int file)
+bool files_forget(int file)
 {
-	if (file >= 0 && file < (int)FILES_MAX)
-		atomic_fetch_and_explicit(
-			&words[file / 64], ~(1ull << file % 64), memory_order_relaxed);
+	if (file < 0 || file >= (int)FILES_MAX)
+		return true;
+	uint64_t bit = 1ull << file % 64;
+	return atomic_fetch_and_explicit(&words[file / 64], ~bit, memory_order_relaxed) & bit;
 }
 
 void files_close(int file)
 {
-	if (file < 0)
-		return;
-	files_forget(file);
-	close(file);
+	if (file >= 0 && files_forget(file))
+		close(file);
 }

@@ -11,11 +11,14 @@
 #ifndef MANAGER_FILES_H
 #define MANAGER_FILES_H
 
+#include <stdbool.h>
+
 /* Follow forks from now on, in this process. 0 or -errno. */
 int files_watch(void);
 void files_keep(int file);
-/* No more: before it is closed, since its number is another's afterwards. */
-void files_forget(int file);
+/* No more: before it is closed, since its number is another's afterwards. False: it is not this process's
+ * any more, which is a fork; the number may be somebody else's and must not be closed. */
+bool files_forget(int file);
 /* Close and forget. A negative number is allowed. */
 void files_close(int file);
 
