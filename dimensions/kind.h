@@ -48,6 +48,11 @@ struct dim_kind {
 	int (*create)(struct pool_region *region, uint64_t version, struct pool_root *ret_root,
 		struct rgm_error *error);
 
+	/* Where a version of a dead manager left no more than root->offset: fill in bytes and checksum from
+	 * what stands there, of which open() then proves whether it is right. RGM_ECORRUPT. */
+	int (*find_root)(
+		struct pool_region *region, struct pool_root *root, struct rgm_error *error);
+
 	/* Read and verify the kind's own blocks at a root (not the content's bytes). RGM_ECORRUPT. */
 	int (*open)(struct pool_region *region, const struct pool_root *root,
 		struct dim_summary *ret_summary, struct rgm_error *error);

@@ -30,6 +30,21 @@ static int create(struct pool_region *region, uint64_t version, struct pool_root
 	return 0;
 }
 
+static int find_root(struct pool_region *region, struct pool_root *root, struct rgm_error *error)
+{
+	struct layers_root head;
+	int rc;
+
+	if (root->offset == 0)
+		return 0;
+	rc = pool_region_read(region, root->offset, &head, sizeof(head), error);
+	if (rc != 0)
+		return rc;
+	root->bytes = head.block_bytes;
+	root->crc32c = head.crc32c;
+	return 0;
+}
+
 static int open_directory(struct pool_region *region, const struct pool_root *root,
 	struct dim_summary *ret_summary, struct rgm_error *error)
 {
@@ -69,6 +84,7 @@ const struct dim_kind dim_layers = {
 	.number = RGM_KIND_LAYERS,
 	.name = "layers",
 	.create = create,
+	.find_root = find_root,
 	.open = open_directory,
 	.reach = reach,
 	.check = layers_check,

@@ -69,7 +69,10 @@ struct ipc_table {
 	uint64_t pages_offset;   /*   80  table_bytes / 4096 bits */
 	uint64_t revoked_offset; /*   88  of `places` words (uint64_t), each at least 1 */
 	uint32_t places;         /*   96  sessions at once */
-	uint8_t reserved0[28];   /*  100 */
+	uint32_t reserved0;      /*  100 */
+	uint64_t
+		allocated_bytes; /*  104  atomic: from the start; the rest of the object is a hole */
+	uint8_t reserved3[16];   /*  112 */
 	/* Manager stores (release), readers load (acquire): a version's ring entry and all it leads to
 	 * are visible to who loads its number. */
 	uint64_t current; /*  128  atomic */
@@ -145,6 +148,7 @@ static_assert(offsetof(struct ipc_table, table_bytes) == 48, "table header");
 static_assert(offsetof(struct ipc_table, heap_offset) == 72, "table header");
 static_assert(offsetof(struct ipc_table, revoked_offset) == 88, "table header");
 static_assert(offsetof(struct ipc_table, places) == 96, "table header");
+static_assert(offsetof(struct ipc_table, allocated_bytes) == 104, "table header");
 static_assert(offsetof(struct ipc_table, current) == 128, "current has a cache line");
 static_assert(offsetof(struct ipc_table, dropped) == 136, "table header");
 static_assert(offsetof(struct ipc_table, news) == 192, "news has a cache line");

@@ -193,6 +193,26 @@ void ipc_segment_name(const uint8_t *instance_id, uint64_t session, char *ret_na
 		(unsigned long long)session);
 }
 
+void ipc_book_name(const uint8_t *instance_id, char *ret_name)
+{
+	size_t length = instance_prefix(instance_id, ret_name);
+	memcpy(ret_name + length, ".book", sizeof ".book");
+}
+
+void ipc_live_name(const uint8_t *instance_id, uint64_t dimension, char *ret_name)
+{
+	size_t length = instance_prefix(instance_id, ret_name);
+	snprintf(ret_name + length, IPC_SHM_NAME_BYTES - length, ".r.%llu",
+		(unsigned long long)dimension);
+}
+
+size_t ipc_name_prefix(const uint8_t *instance_id, char *ret_name)
+{
+	size_t length = instance_prefix(instance_id, ret_name);
+	memcpy(ret_name + length, ".", sizeof ".");
+	return length + 1;
+}
+
 void ipc_text_put(char *field, size_t field_bytes, const char *text)
 {
 	size_t length = text != NULL ? strnlen(text, field_bytes) : 0;

@@ -37,6 +37,11 @@ int ipc_check_socket_path(const char *path, struct rgm_error *error);
 #define IPC_SHM_NAME_BYTES 80u
 void ipc_table_name(const uint8_t *instance_id, char *ret_name);
 void ipc_segment_name(const uint8_t *instance_id, uint64_t session, char *ret_name);
+void ipc_book_name(const uint8_t *instance_id, char *ret_name);
+/* Of a region's live allocation. */
+void ipc_live_name(const uint8_t *instance_id, uint64_t dimension, char *ret_name);
+/* What all of an instance's names begin with. Returns its length. */
+size_t ipc_name_prefix(const uint8_t *instance_id, char *ret_name);
 
 /* Texts of fixed size in messages: padded with zeros, no NUL when full. What is too long is cut. */
 void ipc_text_put(char *field, size_t field_bytes, const char *text);

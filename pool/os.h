@@ -71,6 +71,9 @@ void os_race_release(char *base); /* NULL is allowed */
 
 /* As os_map(), read-only, but a mapping of its own in the race build too. Undone by os_release(). */
 int os_map_alone(int file, size_t bytes, void **ret_base);
+/* Make the pages of [base, base + bytes), part of a writable mapping, exist, so that no later store meets
+ * a full disk: -ENOSPC. */
+int os_populate(void *base, size_t bytes);
 /* Map zeros over [base, base + bytes), which are whole pages: async-signal-safe. */
 int os_map_zeros(void *base, size_t bytes, bool writable);
 /* A page of private memory that a forked child finds full of zeros; where the kernel has no

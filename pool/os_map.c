@@ -109,6 +109,19 @@ int os_map_alone(int file, size_t bytes, void **ret_base)
 	return 0;
 }
 
+int os_populate(void *base, size_t bytes)
+{
+	uintptr_t first = (uintptr_t)base & ~(uintptr_t)4095;
+	size_t wide = (uintptr_t)base + bytes - first;
+
+	while (madvise((void *)first, wide, MADV_POPULATE_WRITE) != 0) {
+		/* EFAULT stands for the SIGBUS of a store there. */
+		if (errno != EINTR && errno != EAGAIN)
+			return errno == EFAULT ? -ENOSPC : -errno;
+	}
+	return 0;
+}
+
 int os_map_zeros(void *base, size_t bytes, bool writable)
 {
 	int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "pool/bitmap.h"
 #include "pool/os.h"
@@ -42,7 +43,7 @@ struct pages {
 	uint64_t free_runs;
 	struct descriptor *descriptors; /* [max] */
 	uint64_t *bitmap;               /* [max / 64 + 1]; a bit is set for a used page */
-	void *memory;                   /* both */
+	void *memory; /* room for both; bits that the caller keeps stand elsewhere */
 	size_t memory_bytes;
 	uint32_t coarse_map;         /* level has a bin that is not empty */
 	uint32_t fine_map[COARSE];   /* bin of the level is not empty */
@@ -248,6 +249,36 @@ void pages_destroy(struct pages *pages)
 		return;
 	os_release(pages->memory, pages->memory_bytes);
 	free(pages);
+}
+
+void pages_move(struct pages *pages, uint64_t *bits)
+{
+	size_t words = ((size_t)pages->count + BITMAP_WORD_BITS - 1) / BITMAP_WORD_BITS;
+
+	if (bits == NULL)
+		bits = pages->memory;
+	if (bits != pages->bitmap)
+		memcpy(bits, pages->bitmap, words * sizeof(*bits));
+	pages->bitmap = bits;
+}
+
+int pages_adopt(struct pages *pages, uint64_t *bits, uint64_t count)
+{
+	uint64_t page = 0;
+
+	if (count > pages->max)
+		return -E2BIG;
+	pages->bitmap = bits;
+	pages->count = count;
+	pages->used = count;
+	while ((page = bitmap_find(bits, page, count, false)) < count) {
+		uint64_t end = bitmap_find(bits, page, count, true);
+
+		link_run(pages, (uint32_t)page, (uint32_t)(end - page));
+		pages->used -= end - page;
+		page = end;
+	}
+	return 0;
 }
 
 int pages_grow(struct pages *pages, uint64_t count, bool used)

@@ -30,6 +30,18 @@ struct pages;
 struct pages *pages_create(uint64_t max_pages);
 void pages_destroy(struct pages *pages);
 
+/*
+ * Where the bits stand, one a page, set for used ones (bitmap.h). pages_move(): from now on in memory of
+ * the caller's, which has room for max_pages + 1 bits, zero so far, and outlives the set or the next
+ * move; NULL: in the set's own again. pages_adopt(): an empty set takes `count` pages over as the
+ * caller's bits, which stay where they are, tell; -E2BIG beyond max_pages.
+ *
+ * A process that dies at any instant leaves the bits right: a page is marked before its number is
+ * handed out, and freed only by clearing its bit.
+ */
+void pages_move(struct pages *pages, uint64_t *bits);
+int pages_adopt(struct pages *pages, uint64_t *bits, uint64_t count);
+
 /* Append `count` pages after the highest page so far: free, or used. -E2BIG beyond max_pages. */
 int pages_grow(struct pages *pages, uint64_t count, bool used);
 

@@ -26,6 +26,8 @@ void region_destroy(struct pool_region *region)
 	os_race_release(region->view);
 #endif
 	pages_destroy(region->pages);
+	live_close(region->live);
+	free(region->live_name);
 	if (region->file >= 0)
 		close(region->file);
 	pthread_mutex_destroy(&region->lock);
@@ -137,11 +139,10 @@ int pool_region_create(int folder, const char *file, const struct pool_region_op
 			file, options->max_bytes, POOL_HEADER_BYTES + POOL_EXTENT_BYTES, error);
 	if (rc != 0)
 		return rc;
-	region = region_new(file, error);
+	region = region_new_for(file, options, error);
 	if (region == NULL)
 		return -ENOMEM;
 	region->max_bytes = options->max_bytes;
-	memcpy(region->incarnation, options->incarnation, sizeof(region->incarnation));
 	region_set_file_bytes(region, POOL_HEADER_BYTES);
 	region->file =
 		openat(folder, file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, MODE);

@@ -42,7 +42,11 @@ struct pool_region_options {
 	uint64_t max_bytes; /* multiple of 2 MB; may differ from the file's; 0 at an open: as
 	                              * the file says */
 	const uint8_t *instance_id; /* 16 bytes */
-	const uint8_t *incarnation; /* 16 bytes: this run of the manager */
+	const uint8_t
+		*incarnation; /* 16 bytes: this run of the manager, or the one it goes on with */
+	/* Shared memory for the live allocation (live.h), made before the first change. NULL: none, and
+	 * nobody takes the region over. */
+	const char *live_name;
 };
 
 /* Create `file` in `folder` (O_EXCL, O_NOFOLLOW, 0600), clean and empty, durable. -EEXIST, -ENOSPC. */
@@ -56,6 +60,21 @@ int pool_region_create(int folder, const char *file, const struct pool_region_op
  */
 int pool_region_open(int folder, const char *file, const struct pool_region_options *options,
 	struct pool_region **ret_region, struct rgm_error *error);
+
+/*
+ * Open a region that a manager left as it was when it died, to go on with it: readers may map it, and its
+ * superblocks may say that it was being changed. The allocation is the live one; without one the file has
+ * to be clean. `options` is as at an open, with the dead manager's incarnation. RGM_EDIRTY where the live
+ * allocation is lost or a sync had failed; else as at an open. *ret_published: whether a version had
+ * reached the dimension.
+ */
+int pool_region_take_over(int folder, const char *file, const struct pool_region_options *options,
+	struct pool_region **ret_region, bool *ret_published, struct rgm_error *error);
+/* A version reaches the dimension from now on: who takes it over knows that it was not in the making. */
+void pool_region_published(struct pool_region *region);
+/* From now on the allocation is private, for a clean end: the live one stays as it is, and with it what a
+ * manager needs that goes on after a death on the way. Its name is the caller's to remove. */
+void pool_region_leave_live(struct pool_region *region);
 
 /* Open read-only to check: also a dirty file, whose root and allocation map are then absent.
  * RGM_EINUSE while a manager serves it; a manager's open fails likewise while the check goes on. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of a region share: region.c (create, close), region_open.c, region_super.c (superblocks),
- * region_map.c (the allocation map on the disk), region_space.c (pages), region_io.c (bytes). */
+ * region_map.c (the allocation map on the disk), region_live.c (the one in shared memory), region_space.c
+ * (pages), region_io.c (bytes). */
 #ifndef POOL_REGION_INTERNAL_H
 #define POOL_REGION_INTERNAL_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "pool/live.h"
 #include "pool/pages.h"
 #include "pool/region.h"
 
@@ -37,6 +39,9 @@ struct pool_region {
 	bool changed;                 /* pages were taken or freed since the open */
 	bool marking;                 /* a DIRTY superblock was written, or half of it */
 	bool poisoned;                /* a sync failed */
+	char *live_name;              /* NULL: no live allocation is to be made */
+	bool published;               /* a version reached the dimension, in this run or another */
+	struct live *live;            /* where the bits of `pages` stand; NULL: in private memory */
 #ifdef POOL_RACE_BUILD
 	char *view; /* writable; made at the first access */
 #endif
@@ -111,9 +116,25 @@ int region_map_load(struct pool_region *region, struct rgm_error *error);
 int region_map_save(
 	struct pool_region *region, struct pool_superblock *super, struct rgm_error *error);
 
+/* --- region_live.c ---------------------------------------------------------------------------- */
+
+/* Without a file yet, for these options. NULL: no memory. */
+struct pool_region *region_new_for(
+	const char *name, const struct pool_region_options *options, struct rgm_error *error);
+/* The following under the lock. Make the live allocation, unless there is one or none is wanted. */
+int region_live_begin(struct pool_region *region, struct rgm_error *error);
+/* Memory for the bits of the file with these pages. */
+int region_live_reserve(struct pool_region *region, uint64_t pages, struct rgm_error *error);
+/* Make region->pages from the live allocation that another manager left. -ENOENT, -ESTALE, both without
+ * a sentence; RGM_ECORRUPT, RGM_EDIRTY. */
+int region_live_load(struct pool_region *region, uint64_t file_bytes, bool *ret_published,
+	struct rgm_error *error);
+
 /* --- region_space.c --------------------------------------------------------------------------- */
 
 /* Promise 2, under the lock. */
 int region_mark_dirty_locked(struct pool_region *region, struct rgm_error *error);
+/* Set pages aside for the allocation map, if those that are do not suffice. Under the lock. */
+int region_place_map(struct pool_region *region, struct rgm_error *error);
 
 #endif

@@ -201,6 +201,7 @@ static int open_to_serve(struct pool_region *region, int folder, const char *fil
 		rc = region_map_load(region, error);
 	if (rc == 0)
 		rc = put_in_order(region, &st, twin, error);
+	region->published = true;
 	return rc;
 }
 
@@ -212,10 +213,9 @@ int pool_region_open(int folder, const char *file, const struct pool_region_opti
 
 	if (rc != 0)
 		return rc;
-	region = region_new(file, error);
+	region = region_new_for(file, options, error);
 	if (region == NULL)
 		return -ENOMEM;
-	memcpy(region->incarnation, options->incarnation, sizeof(region->incarnation));
 	rc = open_to_serve(region, folder, file, options, error);
 	if (rc != 0) {
 		region_destroy(region);
@@ -224,6 +224,86 @@ int pool_region_open(int folder, const char *file, const struct pool_region_opti
 	*ret_region = region;
 	return 0;
 }
+
+/* --- going on with what another manager left ----------------------------------------------------- */
+
+/* From the live allocation; without one, which there always is of a changed region, as a clean file says. */
+static int take_pages(struct pool_region *region, const struct stat *st, bool *ret_published,
+	struct rgm_error *error)
+{
+	bool clean = region->super.state == POOL_CLEAN;
+	int rc;
+
+	if (!clean && memcmp(region->super.incarnation, region->incarnation,
+			      sizeof(region->incarnation)) != 0)
+		return refuse_dirty(region, error);
+	rc = region_live_load(region, (uint64_t)st->st_size, ret_published, error);
+	if (rc == 0)
+		return region_place_map(region, error);
+	if (rc != -ENOENT && rc != -ESTALE)
+		return rc;
+	region->published = true;
+	if (clean)
+		return region_map_load(region, error);
+	pool_fail(error, RGM_EDIRTY,
+		"region file '%s' was being changed, and shared memory '%s' with its allocation is "
+		"lost",
+		region->name, region->live_name != NULL ? region->live_name : "");
+	pool_hint(error, "drop the dimension and load it again");
+	return RGM_EDIRTY;
+}
+
+static int open_to_go_on(struct pool_region *region, int folder, const char *file,
+	const struct pool_region_options *options, bool *ret_published, struct rgm_error *error)
+{
+	struct stat st;
+	bool twin = true;
+	int rc = open_file(region, folder, file, O_RDWR, &st, error);
+
+	if (rc == 0)
+		rc = check_file(region, &st, error);
+	if (rc == 0)
+		rc = region_lock_to_serve(region, error);
+	if (rc == 0)
+		rc = take_super(region, &st, &twin, error);
+	if (rc == 0)
+		rc = check_expected(region, options, error);
+	if (rc == 0)
+		rc = take_max_bytes(region, options->max_bytes, error);
+	if (rc == 0)
+		rc = take_pages(region, &st, ret_published, error);
+	if (rc != 0)
+		return rc;
+	/* A dirty mark that is not whole is made again before the next change. */
+	region->changed = region->live != NULL;
+	if (region->super.state == POOL_DIRTY && twin)
+		atomic_store_explicit(&region->dirty, true, memory_order_relaxed);
+	return 0;
+}
+
+int pool_region_take_over(int folder, const char *file, const struct pool_region_options *options,
+	struct pool_region **ret_region, bool *ret_published, struct rgm_error *error)
+{
+	struct pool_region *region;
+	bool published = true;
+	int rc = region_check_name(file, error);
+
+	if (rc != 0)
+		return rc;
+	region = region_new_for(file, options, error);
+	if (region == NULL)
+		return -ENOMEM;
+	rc = open_to_go_on(region, folder, file, options, &published, error);
+	if (rc != 0) {
+		region_destroy(region);
+		return rc;
+	}
+	*ret_published = published;
+	*ret_region = region;
+	return 0;
+}
+
+/* --- to check ------------------------------------------------------------------------------------ */
 
 int pool_region_open_check(
 	const char *path, struct pool_region **ret_region, struct rgm_error *error)

@@ -32,6 +32,9 @@ int region_mark_dirty_locked(struct pool_region *region, struct rgm_error *error
 			region->name);
 	if (atomic_load_explicit(&region->dirty, memory_order_relaxed))
 		return 0;
+	rc = region_live_begin(region, error);
+	if (rc != 0)
+		return rc;
 	region->marking = true;
 	super.state = POOL_DIRTY;
 	super.file_bytes = region_file_bytes(region);
@@ -136,22 +139,36 @@ static int grow(struct pool_region *region, uint64_t needed, struct rgm_error *e
 		return pool_fail_code(error, rc,
 			"growing region file '%s' from %" PRIu64 " by %" PRIu64 " bytes",
 			region->name, file_bytes, step * POOL_PAGE_BYTES);
+	rc = region_live_reserve(region, file_bytes / POOL_PAGE_BYTES + step, error);
+	if (rc != 0)
+		return rc; /* the file is longer than it says, which means nothing */
 	/* Cannot fail: the set was made for max_bytes. */
 	rc = pages_grow(region->pages, step, false);
 	assert(rc == 0);
 	region_set_file_bytes(region, file_bytes + step * POOL_PAGE_BYTES);
+	if (region->live != NULL)
+		live_set_pages(region->live, file_bytes / POOL_PAGE_BYTES + step);
 	region->changed = true;
 	return rc;
+}
+
+/* Said before old pages are freed, and after new ones are taken: see live.h. */
+static void set_map(struct pool_region *region, uint64_t page, uint64_t count)
+{
+	region->map_page = page;
+	region->map_count = count;
+	if (region->live != NULL)
+		live_set_map(region->live, page, count);
 }
 
 /*
  * Set as many pages aside for the allocation map as it fills now, if there are too few. After a
  * growth this cannot fail: grow() made room for it.
  */
-static int place_map(struct pool_region *region, struct rgm_error *error)
+int region_place_map(struct pool_region *region, struct rgm_error *error)
 {
 	uint64_t count = new_map_pages(region, region_extent_pages(region_file_bytes(region)));
-	uint64_t page = 0;
+	uint64_t page = 0, old_page, old_count;
 	int rc;
 
 	if (count == 0)
@@ -165,11 +182,12 @@ static int place_map(struct pool_region *region, struct rgm_error *error)
 		rc = pages_allocate(region->pages, count, &page);
 		assert(rc == 0);
 	}
-	if (region->map_count > 0)
-		rc = pages_free(region->pages, region->map_page, region->map_count);
+	old_page = region->map_page;
+	old_count = region->map_count;
+	set_map(region, page, count);
+	if (old_count > 0)
+		rc = pages_free(region->pages, old_page, old_count);
 	assert(rc == 0);
-	region->map_page = page;
-	region->map_count = count;
 	return rc;
 }
 
@@ -179,7 +197,7 @@ static int grow_with_map(struct pool_region *region, uint64_t needed, struct rgm
 {
 	int rc = grow(region, needed, error);
 
-	return rc != 0 ? rc : place_map(region, error);
+	return rc != 0 ? rc : region_place_map(region, error);
 }
 
 static uint64_t tail_free(const struct pool_region *region)
@@ -292,7 +310,7 @@ static int extend_free(
 		rc = pages_claim(region->pages, end, more);
 		assert(rc == 0);
 	}
-	rc = place_map(region, error);
+	rc = region_place_map(region, error);
 	if (rc != 0)
 		pages_free(region->pages, end, more);
 	return rc;
@@ -309,17 +327,16 @@ static int extend_locked(
 		return 0;
 	if (map_count == 0 || map_page < end)
 		return extend_free(region, end, more, error);
+	set_map(region, 0, 0);
 	rc = pages_free(region->pages, map_page, map_count);
 	assert(rc == 0);
-	region->map_count = 0;
 	rc = extend_free(region, end, more, error);
 	if (rc != 0) {
 		int back = pages_claim(region->pages, map_page, map_count);
 
 		assert(back == 0);
 		(void)back;
-		region->map_page = map_page;
-		region->map_count = map_count;
+		set_map(region, map_page, map_count);
 	}
 	return rc;
 }

@@ -214,6 +214,8 @@ int region_sync(struct pool_region *region, struct rgm_error *error)
 	if (rc == 0)
 		return 0;
 	region->poisoned = true;
+	if (region->live != NULL)
+		__atomic_store_n(&region->live->poisoned, 1, __ATOMIC_RELEASE);
 	return pool_fail_code(error, rc, "syncing region file '%s'", region->name);
 }
 

@@ -57,12 +57,15 @@ static int check_options(struct rgm_manager *manager, const struct rgm_create_op
 static int make_region(
 	struct rgm_manager *manager, struct dimension *dimension, struct rgm_error *error)
 {
+	char live[IPC_SHM_NAME_BYTES];
 	for (int tries = 0;; tries++) {
+		ipc_live_name(manager->instance_id, dimension->id, live);
 		struct pool_region_options options = {.id = dimension->id,
 			.kind = dimension->kind->number,
 			.max_bytes = dimension->max_bytes,
 			.instance_id = manager->instance_id,
-			.incarnation = manager->incarnation};
+			.incarnation = manager->incarnation,
+			.live_name = live};
 		catalog_region_name(dimension->id, dimension->file);
 		int rc = pool_region_create(
 			manager->folder, dimension->file, &options, &dimension->region, error);
@@ -118,8 +121,16 @@ int change_make(struct rgm_manager *manager, const struct rgm_create_options *op
 
 void change_unmake(struct dimension *dimension)
 {
-	unlinkat(dimension->manager->folder, dimension->file, 0);
+	change_unlink(dimension);
 	os_sync_folder(dimension->manager->folder);
+}
+
+void change_unlink(const struct dimension *dimension)
+{
+	char live[IPC_SHM_NAME_BYTES];
+	ipc_live_name(dimension->manager->instance_id, dimension->id, live);
+	unlinkat(dimension->manager->folder, dimension->file, 0);
+	os_shm_unlink(live);
 }
 
 void change_entry(const struct dimension *dimension, struct pool_region *region,
@@ -172,6 +183,7 @@ static int publish_new(struct rgm_manager *manager, struct dimension *dimension,
 	}
 	registry_add(manager, dimension, state);
 	table_publish(manager->table, draft, false);
+	pool_region_published(dimension->region);
 	return 0;
 }
 
@@ -253,7 +265,7 @@ static int drop(struct rgm_manager *manager, struct dimension *dimension, struct
 	registry_remove(dimension);
 	if (served)
 		table_publish(manager->table, draft, true);
-	unlinkat(manager->folder, dimension->file, 0);
+	change_unlink(dimension);
 	return 0;
 }
 

@@ -13,8 +13,10 @@
  * a state of no name. */
 int change_make(struct rgm_manager *manager, const struct rgm_create_options *options,
 	struct dimension **ret_dimension, struct rgm_error *error);
-/* Close and remove its region file. The reference stays the caller's. */
+/* Remove its region file, durably, and its live allocation. The reference stays the caller's. */
 void change_unmake(struct dimension *dimension);
+/* The same of a dimension that the catalog does not have any more: nothing is synced. */
+void change_unlink(const struct dimension *dimension);
 
 /* The table entry of a dimension with a region in a state, changed at `version`. */
 void change_entry(const struct dimension *dimension, struct pool_region *region,

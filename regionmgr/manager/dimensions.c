@@ -8,39 +8,77 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/socket.h"
 #include "pool/error.h"
 #include "regionmgr/manager/change.h"
 #include "regionmgr/manager/files.h"
 #include "regionmgr/manager/open.h"
 
-/* Open the region and verify the kind's own blocks. */
-static int open_region(struct dimension *dimension, struct pool_region **ret_region,
-	struct pool_root *ret_root, struct dim_summary *ret_summary, struct rgm_error *error)
+static struct pool_region_options options_of(
+	const struct dimension *dimension, const char live[IPC_SHM_NAME_BYTES])
 {
-	struct rgm_manager *manager = dimension->manager;
-	struct pool_region_options options = {.id = dimension->id,
+	const struct rgm_manager *manager = dimension->manager;
+	return (struct pool_region_options){.id = dimension->id,
 		.kind = dimension->kind->number,
 		.max_bytes = dimension->max_bytes,
 		.instance_id = manager->instance_id,
-		.incarnation = manager->incarnation};
+		.incarnation = manager->incarnation,
+		.live_name = live};
+}
+
+int dimension_open_clean(struct dimension *dimension, struct pool_region **ret_region,
+	struct dim_state *state, struct rgm_error *error)
+{
+	char live[IPC_SHM_NAME_BYTES];
+	ipc_live_name(dimension->manager->instance_id, dimension->id, live);
+	struct pool_region_options options = options_of(dimension, live);
 	struct pool_region *region;
-	int rc = pool_region_open(manager->folder, dimension->file, &options, &region, error);
+	int rc = pool_region_open(
+		dimension->manager->folder, dimension->file, &options, &region, error);
 	if (rc)
 		return rc;
 	struct pool_region_info info;
 	pool_region_info(region, &info);
-	rc = dimension->kind->open(region, &info.root, ret_summary, error);
+	rc = dimension->kind->open(region, &info.root, &state->summary, error);
 	if (rc) {
 		pool_region_close(region);
 		return rc;
 	}
-	files_keep(pool_region_file(region));
+	state->root = info.root;
 	*ret_region = region;
-	*ret_root = info.root;
 	return 0;
 }
 
-static struct dimension *from_record(
+int dimension_open_live(struct dimension *dimension, struct pool_region **ret_region,
+	bool *ret_published, struct rgm_error *error)
+{
+	char live[IPC_SHM_NAME_BYTES];
+	ipc_live_name(dimension->manager->instance_id, dimension->id, live);
+	struct pool_region_options options = options_of(dimension, live);
+	return pool_region_take_over(dimension->manager->folder, dimension->file, &options,
+		ret_region, ret_published, error);
+}
+
+void dimension_serve(struct dimension *dimension, struct pool_region *region)
+{
+	files_keep(pool_region_file(region));
+	dimension->refused_code = 0;
+	__atomic_store_n(&dimension->region, region, __ATOMIC_RELEASE);
+}
+
+void dimension_refuse(
+	struct dimension *dimension, const char *name, int code, const struct rgm_error *why)
+{
+	dimension->refused_code = code;
+	snprintf(dimension->reason, sizeof dimension->reason, "%.*s",
+		(int)sizeof dimension->reason - 1, why->message);
+	manager_log(dimension->manager, RGM_LOG_WARNING, "refused",
+		MANAGER_FIELDS({"name", name, 0}, {"file", dimension->file, 0},
+			{"reason", why->message, 0}),
+		"dimension '%s' is not served: %s", name, why->message);
+}
+
+struct dimension *dimension_from_record(
 	struct rgm_manager *manager, const struct catalog_record *record)
 {
 	struct dimension *dimension = dimension_create(manager, record->id);
@@ -56,7 +94,7 @@ static struct dimension *from_record(
 
 static int open_one(struct rgm_manager *manager, const struct catalog_record *record)
 {
-	struct dimension *dimension = from_record(manager, record);
+	struct dimension *dimension = dimension_from_record(manager, record);
 	if (!dimension)
 		return -ENOMEM;
 	char name[RGM_NAME_MAX + 1] = {0};
@@ -68,17 +106,11 @@ static int open_one(struct rgm_manager *manager, const struct catalog_record *re
 	}
 	struct rgm_error why;
 	struct pool_region *region = NULL;
-	int rc = open_region(dimension, &region, &state->root, &state->summary, &why);
+	int rc = dimension_open_clean(dimension, &region, state, &why);
 	if (rc) {
-		dimension->refused_code = rc;
-		snprintf(dimension->reason, sizeof dimension->reason, "%.*s",
-			(int)sizeof dimension->reason - 1, why.message);
-		manager_log(manager, RGM_LOG_WARNING, "refused",
-			MANAGER_FIELDS({"name", name, 0}, {"file", dimension->file, 0},
-				{"reason", why.message, 0}),
-			"dimension '%s' is not served: %s", name, why.message);
+		dimension_refuse(dimension, name, rc, &why);
 	} else {
-		dimension->region = region;
+		dimension_serve(dimension, region);
 		if (state->root.version > manager->start_version)
 			manager->start_version = state->root.version;
 	}
@@ -176,16 +208,20 @@ static int publish(struct rgm_manager *manager, struct dimension **dimensions, s
 
 int dimensions_publish(struct rgm_manager *manager, struct rgm_error *error)
 {
-	struct gather served, in_use;
+	struct gather served;
 	int rc = gather_all(manager, &served, is_served);
 	if (rc)
 		rc = pool_fail(error, rc, "publishing the dimensions: %s", strerror(-rc));
 	if (rc == 0 && served.count)
 		rc = publish(manager, served.dimensions, served.count, error);
 	let_go(&served);
-	if (rc)
-		return rc;
-	rc = gather_all(manager, &in_use, is_in_use);
+	return rc;
+}
+
+int dimensions_count_waiting(struct rgm_manager *manager, struct rgm_error *error)
+{
+	struct gather in_use;
+	int rc = gather_all(manager, &in_use, is_in_use);
 	if (rc)
 		rc = pool_fail(error, rc, "opening the dimensions: %s", strerror(-rc));
 	atomic_store(&manager->in_use, in_use.count);
@@ -203,7 +239,7 @@ static int draft_again(struct dimension *dimension, struct pool_region **ret_reg
 	struct rgm_manager *manager = dimension->manager;
 	struct table_change change;
 	uint64_t version;
-	int rc = open_region(dimension, ret_region, &state->root, &state->summary, NULL);
+	int rc = dimension_open_clean(dimension, ret_region, state, NULL);
 	if (rc)
 		return rc;
 	rc = table_free_index(manager->table, &dimension->index, NULL);
@@ -214,7 +250,7 @@ static int draft_again(struct dimension *dimension, struct pool_region **ret_reg
 		rc = table_draft(manager->table, version, &change, 1, ret_draft, NULL);
 	}
 	if (rc)
-		dimension_close_region(*ret_region);
+		pool_region_close(*ret_region);
 	return rc;
 }
 
@@ -228,8 +264,7 @@ static bool retry_one(struct rgm_manager *manager, struct dimension *dimension)
 		return false;
 	}
 	registry_update(dimension, state);
-	dimension->refused_code = 0;
-	__atomic_store_n(&dimension->region, region, __ATOMIC_RELEASE);
+	dimension_serve(dimension, region);
 	table_publish(manager->table, draft, false);
 	manager_log(manager, RGM_LOG_INFO, "served", MANAGER_FIELDS({"name", state->name, 0}),
 		"dimension '%s' is served: the readers of the earlier manager are gone",
@@ -313,7 +348,10 @@ int dimensions_close(struct rgm_manager *manager, struct rgm_error *error)
 		return pool_fail(error, rc, "closing the dimensions: %s", strerror(-rc));
 	}
 	/* Blocks that readers may still see are freed for the next run; nothing is written over them in
-	 * this one, since the allocation maps have pages of their own. */
+	 * this one, since the allocation maps have pages of their own. What a manager needs that takes over
+	 * after a death on the way stays as it is. */
+	for (size_t i = 0; i < served.count; i++)
+		pool_region_leave_live(served.dimensions[i]->region);
 	reclaim_release_all(manager->reclaim);
 	for (size_t i = 0; i < served.count; i++) {
 		struct dimension *dimension = served.dimensions[i];

@@ -77,6 +77,8 @@ struct rgm_manager {
 	uint64_t next_dimension_id; /* under commit */
 	uint64_t catalog_version;   /* under commit: the version in the catalog on the disk */
 	bool stopping;              /* under commit: no change begins any more */
+	bool has_names;   /* while opening and closing: there may be some in shared memory */
+	bool leave_names; /* while opening: names in shared memory stay when that fails */
 
 	struct registry *registry;
 	struct table *table;
@@ -141,6 +143,10 @@ struct peer {
 int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const char *label,
 	uint32_t slots, uint32_t holds, struct session **ret_session, int *ret_table,
 	int *ret_segment, struct rgm_error *error);
+/* A reader goes on with its session at this manager. RGM_EGONE: it is not one of ours; RGM_EREFUSED:
+ * the token or the user is another. Takes over peer->pidfd on success. */
+int sessions_resume(struct rgm_manager *manager, const struct peer *peer, uint64_t number,
+	const uint8_t token[16], struct session **ret_session, struct rgm_error *error);
 uint64_t session_number(const struct session *session);
 int session_pidfd(const struct session *session); /* -1: none; owned by the session */
 uint64_t session_table_bytes(const struct rgm_manager *manager);

@@ -18,6 +18,7 @@
 #include "regionmgr/manager/change.h"
 #include "regionmgr/manager/files.h"
 #include "regionmgr/manager/sessions.h"
+#include "regionmgr/manager/takeover.h"
 #include <regionmgr/session.h>
 
 #define LOCK_FILE "lock"
@@ -197,13 +198,13 @@ static int take_catalog(
 	return rc;
 }
 
-static int start(
+/* With nothing left by another manager but files. */
+static int start_anew(
 	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error)
 {
-	if (registry_create(manager, &manager->registry) ||
-		sessions_create(manager, &manager->sessions))
-		return pool_fail(error, -ENOMEM, "no memory");
-	int rc = dimensions_open(manager, catalog, error);
+	int rc = sessions_create(manager, &manager->sessions, error);
+	if (rc == 0)
+		rc = dimensions_open(manager, catalog, error);
 	if (rc == 0)
 		rc = catalog_write(manager, CATALOG_RUNNING, NULL, error);
 	if (rc == 0)
@@ -213,14 +214,39 @@ static int start(
 	rc = reclaim_create(manager, &manager->reclaim);
 	if (rc)
 		return pool_fail(error, rc, "reclaim thread: %s", strerror(-rc));
-	rc = dimensions_publish(manager, error);
+	return dimensions_publish(manager, error);
+}
+
+static int go_on(
+	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error)
+{
+	int rc = reclaim_create(manager, &manager->reclaim);
+	if (rc)
+		return pool_fail(error, rc, "reclaim thread: %s", strerror(-rc));
+	return takeover_finish(manager, catalog, error);
+}
+
+static int start(
+	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error)
+{
+	if (registry_create(manager, &manager->registry))
+		return pool_fail(error, -ENOMEM, "no memory");
+	int rc = guard_install();
+	if (rc)
+		return pool_fail(error, rc, "SIGBUS handler: %s", strerror(-rc));
+	int taken = takeover_begin(manager, error);
+	if (taken < 0)
+		return taken;
+	rc = taken ? go_on(manager, catalog, error) : start_anew(manager, catalog, error);
+	if (rc == 0)
+		rc = dimensions_count_waiting(manager, error);
 	if (rc)
 		return rc;
 	dimensions_look_at_orphans(manager, false);
-	rc = guard_install();
-	if (rc)
-		return pool_fail(error, rc, "SIGBUS handler: %s", strerror(-rc));
-	return server_start(manager, error);
+	rc = server_start(manager, error);
+	if (rc == 0)
+		manager->leave_names = false;
+	return rc;
 }
 
 /* --- Open and close --------------------------------------------------------------------------- */
@@ -234,6 +260,8 @@ static void dismantle(struct rgm_manager *manager)
 	if (manager->registry)
 		registry_destroy(manager);
 	table_destroy(manager->table);
+	if (manager->has_names && !manager->leave_names)
+		takeover_remove_names(manager);
 	files_close(manager->lock_file);
 	if (manager->folder >= 0)
 		close(manager->folder);
@@ -274,8 +302,10 @@ int rgm_manager_open(const struct rgm_manager_options *options, struct rgm_manag
 		rc = take_lock(manager, error);
 	if (rc == 0)
 		rc = take_catalog(manager, &catalog, error);
-	if (rc == 0)
+	if (rc == 0) {
+		manager->has_names = true;
 		rc = start(manager, &catalog, error);
+	}
 	catalog_free(&catalog);
 	if (rc) {
 		dismantle(manager);

@@ -126,6 +126,25 @@ static int answer_attach(
 	return 0;
 }
 
+static int answer_resume(
+	struct manager_server *server, struct client *client, struct rgm_error *error)
+{
+	const struct ipc_resume *resume = &server->request.resume;
+	if (client->session)
+		return pool_fail(error, RGM_EBUSY, "this connection has a session already");
+	client->peer.pidfd = peer_pidfd(server, client->socket);
+	int rc = sessions_resume(server->manager, &client->peer, resume->session, resume->token,
+		&client->session, error);
+	if (rc && client->peer.pidfd >= 0)
+		close(client->peer.pidfd);
+	client->peer.pidfd = -1;
+	if (rc)
+		return rc;
+	client_watch_death(server, client);
+	begin_reply(server, sizeof(struct ipc_header));
+	return 0;
+}
+
 static int answer_map(struct manager_server *server, struct client *client, struct rgm_error *error)
 {
 	uint64_t dimension = server->request.map.dimension, window_bytes;
@@ -252,6 +271,7 @@ static int answer_stats(
 static const struct request_rule rules[] = {
 	{IPC_HELLO, sizeof(struct ipc_hello), false, answer_hello},
 	{IPC_ATTACH, sizeof(struct ipc_attach), false, answer_attach},
+	{IPC_RESUME, sizeof(struct ipc_resume), false, answer_resume},
 	{IPC_MAP, sizeof(struct ipc_map), false, answer_map},
 	{IPC_STATUS, sizeof(struct ipc_header), false, answer_status},
 	{IPC_LIST, sizeof(struct ipc_page), false, answer_list},

@@ -31,6 +31,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/files.h"
+#include "regionmgr/manager/sessions.h"
 
 #define EVENTS_MAX         64
 #define ACCEPTS_MAX        16
@@ -467,6 +468,9 @@ int server_start(struct rgm_manager *manager, struct rgm_error *error)
 		!watch_add(server, server->wake, &server->wake_watch))
 		rc = pool_fail(error, -ENOMEM, "the control socket cannot be watched");
 	manager->server = server;
+	/* Those that were taken over have no connection yet: their locks are looked at. */
+	if (sessions_count(manager->sessions) > 0)
+		sweep_soon(server);
 	if (rc == 0)
 		rc = start_thread(server, error);
 	if (rc) {

@@ -47,6 +47,7 @@ union request {
 	struct ipc_header header;
 	struct ipc_hello hello;
 	struct ipc_attach attach;
+	struct ipc_resume resume;
 	struct ipc_map map;
 	struct ipc_page page;
 	struct ipc_named named;

@@ -9,7 +9,6 @@
  */
 #include "regionmgr/manager/sessions_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -29,44 +28,39 @@
 #define SLOTS_DEFAULT 128u
 #define HOLDS_DEFAULT 256u
 
-/* Names that an earlier run of this instance left, which was killed. Its readers keep what they map.
- * The caller holds the instance's lock: no other run uses them. */
-static void remove_leftovers(const struct rgm_manager *manager)
-{
-	char first[IPC_SHM_NAME_BYTES], name[IPC_SHM_NAME_BYTES];
-	ipc_segment_name(manager->instance_id, 0, first);
-	size_t prefix = strlen(first) - 1; /* all but the number */
-	DIR *folder = opendir("/dev/shm");
-	if (!folder)
-		return; /* a number that is in the way fails its attach with a sentence */
-	for (struct dirent *entry; (entry = readdir(folder));) {
-		snprintf(name, sizeof name, "/%.*s", (int)sizeof name - 2, entry->d_name);
-		if (strncmp(name, first, prefix) == 0)
-			os_shm_unlink(name);
-	}
-	closedir(folder);
-}
-
-int sessions_create(struct rgm_manager *manager, struct sessions **ret_sessions)
+struct sessions *sessions_new(struct rgm_manager *manager)
 {
 	struct sessions *sessions = calloc(1, sizeof *sessions);
-	if (!sessions)
-		return -ENOMEM;
+	uint64_t *places = calloc(manager->max_readers / BITMAP_WORD_BITS + 1, sizeof *places);
+	if (!sessions || !places) {
+		free(sessions);
+		free(places);
+		return NULL;
+	}
 	sessions->manager = manager;
 	sessions->next_number = 1;
-	sessions->places_used =
-		calloc(manager->max_readers / BITMAP_WORD_BITS + 1, sizeof *sessions->places_used);
-	if (!sessions->places_used) {
-		free(sessions);
-		return -ENOMEM;
-	}
-	remove_leftovers(manager);
+	sessions->places_used = places;
 	pthread_mutex_init(&sessions->lock, NULL);
+	return sessions;
+}
+
+int sessions_create(
+	struct rgm_manager *manager, struct sessions **ret_sessions, struct rgm_error *error)
+{
+	struct sessions *sessions = sessions_new(manager);
+	if (!sessions)
+		return pool_fail(error, -ENOMEM, "sessions: no memory");
+	int rc = book_create(manager, &sessions->book);
+	if (rc) {
+		sessions_destroy(sessions);
+		return pool_fail(
+			error, rc, "shared memory for the book of sessions: %s", strerror(-rc));
+	}
 	*ret_sessions = sessions;
 	return 0;
 }
 
-static void session_free(struct session *session)
+void session_free(struct session *session)
 {
 	if (session->segment) {
 		guard_remove(session->segment);
@@ -74,7 +68,8 @@ static void session_free(struct session *session)
 	}
 	if (session->file >= 0) {
 		close(session->file);
-		os_shm_unlink(session->name);
+		if (!session->manager->leave_names)
+			os_shm_unlink(session->name);
 	}
 	if (session->pidfd >= 0)
 		close(session->pidfd);
@@ -95,6 +90,8 @@ void sessions_destroy(struct sessions *sessions)
 		sessions->first = session->next;
 		session_free(session);
 	}
+	if (sessions->book)
+		book_destroy(sessions->manager, sessions->book);
 	pthread_mutex_destroy(&sessions->lock);
 	free(sessions->places_used);
 	free(sessions);
@@ -175,6 +172,7 @@ static int take_place(struct sessions *sessions, struct session *session, struct
 		bitmap_set(sessions->places_used, place, place + 1);
 		session->place = (uint32_t)place;
 		session->number = sessions->next_number++;
+		store64_release(&sessions->book->next_number, sessions->next_number);
 	}
 	pthread_mutex_unlock(&sessions->lock);
 	if (place == most)
@@ -185,13 +183,38 @@ static int take_place(struct sessions *sessions, struct session *session, struct
 	return 0;
 }
 
-static void give_place_back(struct sessions *sessions, const struct session *session)
+static void give_place_back(struct sessions *sessions, uint32_t place)
 {
-	if (!session->number)
-		return;
 	pthread_mutex_lock(&sessions->lock);
-	bitmap_clear(sessions->places_used, session->place, session->place + 1ull);
+	bitmap_clear(sessions->places_used, place, place + 1ull);
 	pthread_mutex_unlock(&sessions->lock);
+}
+
+void sessions_append(struct sessions *sessions, struct session *session)
+{
+	pthread_mutex_lock(&sessions->lock);
+	if (sessions->last)
+		sessions->last->next = session;
+	else
+		sessions->first = session;
+	sessions->last = session;
+	sessions->count++;
+	pthread_mutex_unlock(&sessions->lock);
+}
+
+/* Into the book, then into the list: before its handles leave. */
+static void session_enter(struct sessions *sessions, struct session *session)
+{
+	struct book_row row = {.number = session->number,
+		.pid = session->pid,
+		.uid = session->uid,
+		.gid = session->gid,
+		.slots = session->slots,
+		.holds = session->holds};
+	memcpy(row.token, session->token, sizeof row.token);
+	memcpy(row.label, session->label, sizeof row.label);
+	book_enter(sessions->book, session->place, &row);
+	sessions_append(sessions, session);
 }
 
 int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const char *label,
@@ -221,19 +244,13 @@ int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const 
 	if (rc) {
 		if (segment >= 0)
 			close(segment);
-		give_place_back(sessions, session);
+		if (session->number)
+			give_place_back(sessions, session->place);
 		session_free(session);
 		return rc;
 	}
 	session->pidfd = peer->pidfd;
-	pthread_mutex_lock(&sessions->lock);
-	if (sessions->last)
-		sessions->last->next = session;
-	else
-		sessions->first = session;
-	sessions->last = session;
-	sessions->count++;
-	pthread_mutex_unlock(&sessions->lock);
+	session_enter(sessions, session);
 	manager_count(manager, COUNTER_attaches, 1);
 	manager_log(manager, RGM_LOG_INFO, "attach",
 		MANAGER_FIELDS({"reader", NULL, session->number},
@@ -429,8 +446,11 @@ size_t sessions_sweep(struct rgm_manager *manager)
 		manager_log(manager, RGM_LOG_INFO, "detach",
 			MANAGER_FIELDS({"reader", NULL, session->number}), "reader %lu ended",
 			session->number);
-		give_place_back(sessions, session);
+		/* Before its name goes: see book.h. The place is free for others behind both. */
+		book_clear(sessions->book, session->place);
+		uint32_t free_place = session->place;
 		session_free(session);
+		give_place_back(sessions, free_place);
 		reclaim_wake(manager->reclaim);
 	}
 	return pending;

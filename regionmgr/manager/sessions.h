@@ -6,7 +6,14 @@
 #include "ipc/slot.h"
 #include "regionmgr/manager/manager.h"
 
-int sessions_create(struct rgm_manager *manager, struct sessions **ret_sessions);
+int sessions_create(
+	struct rgm_manager *manager, struct sessions **ret_sessions, struct rgm_error *error);
+/*
+ * The sessions that a manager which died has left, by its book: each counts as alive until its lock is
+ * free. RGM_EGONE where a name is missing: then somebody may read of whom nothing can be known.
+ */
+int sessions_adopt(
+	struct rgm_manager *manager, struct sessions **ret_sessions, struct rgm_error *error);
 /* Forget all sessions: unmap, unlink. The readers keep their mappings. NULL is allowed. */
 void sessions_destroy(struct sessions *sessions);
 

@@ -5,6 +5,7 @@
 #define MANAGER_SESSIONS_INTERNAL_H
 
 #include "ipc/socket.h"
+#include "regionmgr/manager/book.h"
 #include "regionmgr/manager/dimension.h"
 #include "regionmgr/manager/sessions.h"
 
@@ -45,6 +46,15 @@ struct sessions {
 	uint32_t count;
 	uint64_t next_number;
 	uint64_t *places_used; /* bits */
+	struct book *book; /* in shared memory, for a manager that takes over; rows under lock or
+	                        * of a session that is in no list */
 };
+
+/* Without a book. NULL: no memory. */
+struct sessions *sessions_new(struct rgm_manager *manager);
+/* Put a session behind the others: its number is the highest so far. Takes the lock. */
+void sessions_append(struct sessions *sessions, struct session *session);
+/* What it has, and its name, go. */
+void session_free(struct session *session);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Building and publishing versions of the region table. See table.h and ipc/format.h. */
-#include "regionmgr/manager/table.h"
+#include "regionmgr/manager/table_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,53 +8,11 @@
 #include <unistd.h>
 
 #include "ipc/slot.h"
-#include "ipc/socket.h"
 #include "ipc/table.h"
 #include "pool/error.h"
 #include "pool/os.h"
-#include "pool/pages.h"
+#include "regionmgr/manager/files.h"
 #include "regionmgr/manager/reclaim.h"
-
-#define TABLE_BYTES      (256ull << 20) /* reserved; allocated as it is used */
-#define TABLE_STEP_PAGES 256u           /* allocated at once */
-#define PAGE             4096ull
-#define NAMES_BITS_LEAST 6u
-
-/* Where things stand in front of the heap, in pages. */
-#define RING_PAGE    1ull
-#define RING_PAGES   (IPC_RING_ENTRIES * sizeof(struct ipc_ring_entry) / PAGE)
-#define BITMAP_PAGE  (RING_PAGE + RING_PAGES)
-#define BITMAP_PAGES (TABLE_BYTES / PAGE / 8 / PAGE)
-#define REVOKED_PAGE (BITMAP_PAGE + BITMAP_PAGES)
-
-struct table {
-	struct rgm_manager *manager;
-	struct ipc_table *header;
-	int file;
-	char name[IPC_SHM_NAME_BYTES];
-
-	pthread_mutex_t lock; /* guards pages and allocated_pages; nothing is taken under it */
-	struct pages *pages;
-	uint64_t allocated_pages; /* of the shm object: never beyond this */
-
-	/* Under the manager's commit lock. */
-	uint64_t current;
-	struct ipc_dimension *entries; /* the current version, in private memory */
-	uint32_t leaf_count;
-	uint32_t dimension_count;
-	uint32_t name_count_bits;
-	uint64_t top_page, top_count, top_born;
-	uint64_t names_page, names_count, names_born;
-	uint64_t *leaf_page, *leaf_born; /* by leaf */
-
-	/* Per ring entry. busy: somebody may see the version there (set by publish, cleared by
-	 * reclaim: relaxed is enough, publish overwrites the entry after M6 of a scan that proved
-	 * it unseen, and the flag is passed under reclaim's lock or by the same thread). */
-	atomic_bool busy[IPC_RING_ENTRIES];
-	/* Which version's entry stands there, and when it was replaced: 0 while it is current. */
-	atomic_uint_least64_t holder[IPC_RING_ENTRIES];
-	atomic_uint_least64_t replaced_ns[IPC_RING_ENTRIES];
-};
 
 /* A draft: what a version needs that is not published yet. */
 struct table_draft {
@@ -72,11 +30,6 @@ struct table_draft {
 	struct retired *ring;
 };
 
-static void *at_page(const struct table *table, uint64_t page)
-{
-	return (char *)table->header + page * PAGE;
-}
-
 static int allocate(struct table *table, uint64_t count, uint64_t *ret_page)
 {
 	pthread_mutex_lock(&table->lock);
@@ -89,6 +42,8 @@ static int allocate(struct table *table, uint64_t count, uint64_t *ret_page)
 			rc = pages_grow(table->pages, more, false);
 		if (rc == 0) {
 			table->allocated_pages += more;
+			store64_release(
+				&table->header->allocated_bytes, table->allocated_pages * PAGE);
 			rc = pages_allocate(table->pages, count, ret_page);
 		}
 	}
@@ -109,30 +64,9 @@ void table_free_ring(struct table *table, uint64_t version)
 		&table->busy[version % IPC_RING_ENTRIES], false, memory_order_release);
 }
 
-static uint64_t heap_page(uint32_t places)
+void table_take_entry(struct table *table, uint64_t version, uint64_t top_page)
 {
-	return REVOKED_PAGE + (places * sizeof(uint64_t) + PAGE - 1) / PAGE;
-}
-
-static uint64_t *revoked_word(const struct table *table, uint32_t place)
-{
-	return (uint64_t *)at_page(table, REVOKED_PAGE) + place;
-}
-
-static uint64_t top_pages(uint32_t leaf_count)
-{
-	return (sizeof(struct ipc_top) + leaf_count * sizeof(uint64_t) + PAGE - 1) / PAGE;
-}
-
-static uint64_t names_pages(uint32_t bits)
-{
-	return (sizeof(struct ipc_names) + (sizeof(uint32_t) << bits) + PAGE - 1) / PAGE;
-}
-
-/* Point the ring's entry of a version at its top. Nobody sees the version that had it before. */
-static void take_entry(struct table *table, uint64_t version, uint64_t top_page)
-{
-	struct ipc_ring_entry *ring = at_page(table, RING_PAGE);
+	struct ipc_ring_entry *ring = table_page(table, RING_PAGE);
 	uint32_t place = version % IPC_RING_ENTRIES;
 	ring[place] = (struct ipc_ring_entry){version, top_page * PAGE};
 	atomic_store_explicit(&table->busy[place], true, memory_order_relaxed);
@@ -152,13 +86,14 @@ static void write_header(struct table *table, uint64_t version)
 	header->ring_offset = RING_PAGE * PAGE;
 	header->ring_entries = IPC_RING_ENTRIES;
 	header->max_dimensions = manager->max_dimensions;
-	header->heap_offset = heap_page(manager->max_readers) * PAGE;
+	header->heap_offset = table_heap_page(manager->max_readers) * PAGE;
 	header->pages_offset = BITMAP_PAGE * PAGE;
 	header->revoked_offset = REVOKED_PAGE * PAGE;
 	header->places = manager->max_readers;
+	header->allocated_bytes = table->allocated_pages * PAGE;
 	for (uint32_t place = 0; place < header->places; place++)
-		store64_relaxed(revoked_word(table, place), 1);
-	take_entry(table, version, table->top_page);
+		store64_relaxed(table_revoked_word(table, place), 1);
+	table_take_entry(table, version, table->top_page);
 	store32_relaxed(&header->state, IPC_SERVING);
 	ipc_publish(header, version);
 	/* Written last: who finds it finds the rest. */
@@ -168,16 +103,16 @@ static void write_header(struct table *table, uint64_t version)
 /* The empty version: a top without leaves and an empty names block. */
 static int write_empty(struct table *table, uint64_t version)
 {
-	table->top_count = top_pages(0);
-	table->names_count = names_pages(NAMES_BITS_LEAST);
+	table->top_count = table_top_pages(0);
+	table->names_count = table_names_pages(NAMES_BITS_LEAST);
 	table->name_count_bits = NAMES_BITS_LEAST;
 	int rc = allocate(table, table->top_count, &table->top_page);
 	if (rc == 0)
 		rc = allocate(table, table->names_count, &table->names_page);
 	if (rc)
 		return rc;
-	struct ipc_top *top = at_page(table, table->top_page);
-	struct ipc_names *names = at_page(table, table->names_page);
+	struct ipc_top *top = table_page(table, table->top_page);
+	struct ipc_names *names = table_page(table, table->names_page);
 	*top = (struct ipc_top){.version = version, .names_offset = table->names_page * PAGE};
 	*names = (struct ipc_names){.bits = NAMES_BITS_LEAST};
 	table->top_born = table->names_born = version;
@@ -186,63 +121,90 @@ static int write_empty(struct table *table, uint64_t version)
 	return 0;
 }
 
-int table_create(struct rgm_manager *manager, uint64_t version, struct table **ret_table,
-	struct rgm_error *error)
+struct table *table_new(struct rgm_manager *manager, uint32_t max_dimensions)
 {
 	struct table *table = calloc(1, sizeof *table);
+	uint32_t leaves = max_dimensions / IPC_LEAF_ENTRIES + 1;
 	if (!table)
-		return pool_fail(error, -ENOMEM, "region table: no memory");
+		return NULL;
 	table->manager = manager;
-	table->file = -1;
+	table->file = table->claim = -1;
 	pthread_mutex_init(&table->lock, NULL);
 	ipc_table_name(manager->instance_id, table->name);
-
-	uint64_t first = heap_page(manager->max_readers);
-	table->allocated_pages = first + TABLE_STEP_PAGES;
-	os_shm_unlink(table->name);
-	int rc = os_shm_create(
-		table->name, TABLE_BYTES, table->allocated_pages * PAGE, &table->file);
-	if (rc) {
-		table->file = -1;
-		rc = pool_fail(error, rc, "shared memory '%s' could not be made: %s", table->name,
-			strerror(-rc));
-		goto fail;
-	}
-	void *base;
-	rc = os_map(table->file, TABLE_BYTES, true, &base);
-	if (rc) {
-		rc = pool_fail(error, rc, "shared memory '%s' could not be mapped: %s", table->name,
-			strerror(-rc));
-		goto fail;
-	}
-	table->header = base;
-	uint32_t leaves = manager->max_dimensions / IPC_LEAF_ENTRIES + 1;
 	table->pages = pages_create(TABLE_BYTES / PAGE);
 	table->entries = calloc((size_t)leaves * IPC_LEAF_ENTRIES, sizeof *table->entries);
 	table->leaf_page = calloc(leaves, sizeof *table->leaf_page);
 	table->leaf_born = calloc(leaves, sizeof *table->leaf_born);
-	rc = -ENOMEM;
-	if (table->pages && table->entries && table->leaf_page && table->leaf_born) {
-		rc = pages_grow(table->pages, first, true);
-		if (rc == 0)
-			rc = pages_grow(table->pages, TABLE_STEP_PAGES, false);
-		if (rc == 0)
-			rc = write_empty(table, version);
+	if (table->pages && table->entries && table->leaf_page && table->leaf_born)
+		return table;
+	table_destroy(table);
+	return NULL;
+}
+
+int table_claim(struct table *table)
+{
+	int rc = os_shm_open(table->name, true, &table->claim);
+	if (rc) {
+		table->claim = -1;
+		return rc;
+	}
+	files_keep(table->claim);
+	return os_lock_exclusive(table->claim);
+}
+
+static int fail_table(const struct table *table, const char *what, int rc, struct rgm_error *error)
+{
+	return pool_fail(error, rc, "shared memory '%s' could not be %s: %s", table->name, what,
+		strerror(-rc));
+}
+
+/* The object and its mapping. */
+static int make_object(struct table *table, struct rgm_error *error)
+{
+	uint64_t first = table_heap_page(table->manager->max_readers);
+	table->allocated_pages = first + TABLE_STEP_PAGES;
+	int rc = os_shm_create(
+		table->name, TABLE_BYTES, table->allocated_pages * PAGE, &table->file);
+	if (rc) {
+		table->file = -1;
+		return fail_table(table, "made", rc, error);
+	}
+	rc = table_claim(table);
+	if (rc)
+		return fail_table(table, "locked", rc, error);
+	void *base = NULL;
+	rc = os_map(table->file, TABLE_BYTES, true, &base);
+	if (rc)
+		return fail_table(table, "mapped", rc, error);
+	table->header = base;
+	pages_move(table->pages, table_page(table, BITMAP_PAGE));
+	rc = pages_grow(table->pages, first, true);
+	return rc ? rc : pages_grow(table->pages, TABLE_STEP_PAGES, false);
+}
+
+int table_create(struct rgm_manager *manager, uint64_t version, struct table **ret_table,
+	struct rgm_error *error)
+{
+	struct table *table = table_new(manager, manager->max_dimensions);
+	if (!table)
+		return pool_fail(error, -ENOMEM, "region table: no memory");
+	int rc = make_object(table, error);
+	if (rc == 0) {
+		rc = write_empty(table, version);
+		if (rc)
+			pool_fail(error, rc, "region table: %s", strerror(-rc));
 	}
 	if (rc) {
-		rc = pool_fail(error, rc, "region table: %s", strerror(-rc));
-		goto fail;
+		table_destroy(table);
+		return rc;
 	}
 	*ret_table = table;
 	return 0;
-fail:
-	table_destroy(table);
-	return rc;
 }
 
 void table_revoke(struct table *table, uint32_t place, uint64_t version)
 {
-	store64_release(revoked_word(table, place), version);
+	store64_release(table_revoked_word(table, place), version);
 }
 
 void table_stop(struct table *table)
@@ -256,13 +218,16 @@ void table_destroy(struct table *table)
 {
 	if (!table)
 		return;
+	/* The bits of its pages stand in the object. */
+	pages_destroy(table->pages);
 	if (table->header)
 		os_unmap(table->header, TABLE_BYTES);
 	if (table->file >= 0) {
 		close(table->file);
-		os_shm_unlink(table->name);
+		if (!table->manager->leave_names)
+			os_shm_unlink(table->name);
 	}
-	pages_destroy(table->pages);
+	files_close(table->claim);
 	free(table->entries);
 	free(table->leaf_page);
 	free(table->leaf_born);
@@ -294,7 +259,7 @@ uint64_t table_current(const struct table *table)
 uint64_t table_replaced_ns(const struct table *table, uint64_t version)
 {
 	uint32_t place = version % IPC_RING_ENTRIES;
-	/* Acquire: pairs with take_entry(); of an entry that is taken meanwhile it is 0. */
+	/* Acquire: pairs with table_take_entry(); of an entry that is taken meanwhile it is 0. */
 	if (version == 0 ||
 		atomic_load_explicit(&table->holder[place], memory_order_acquire) != version)
 		return 0;
@@ -416,15 +381,15 @@ static int draft_allocate(struct table *table, struct table_draft *draft)
 			return rc;
 		draft->leaves++;
 	}
-	int rc = allocate(table, top_pages(draft->leaf_count), &draft->top_page);
+	int rc = allocate(table, table_top_pages(draft->leaf_count), &draft->top_page);
 	if (rc)
 		return rc;
-	draft->top_count = top_pages(draft->leaf_count);
+	draft->top_count = table_top_pages(draft->leaf_count);
 	if (draft->names_changed) {
-		rc = allocate(table, names_pages(draft->names_bits), &draft->names_page);
+		rc = allocate(table, table_names_pages(draft->names_bits), &draft->names_page);
 		if (rc)
 			return rc;
-		draft->names_count = names_pages(draft->names_bits);
+		draft->names_count = table_names_pages(draft->names_bits);
 	}
 	draft->pages = retired_create(RETIRED_TABLE_PAGES, NULL, draft->leaves + 2);
 	draft->ring = retired_create(RETIRED_RING_ENTRY, NULL, 1);
@@ -433,7 +398,7 @@ static int draft_allocate(struct table *table, struct table_draft *draft)
 
 static void draft_write_names(struct table *table, struct table_draft *draft)
 {
-	struct ipc_names *names = at_page(table, draft->names_page);
+	struct ipc_names *names = table_page(table, draft->names_page);
 	uint32_t *places = (void *)(names + 1);
 	uint32_t mask = (1u << draft->names_bits) - 1;
 	memset(names, 0, draft->names_count * PAGE);
@@ -456,7 +421,7 @@ static void draft_write_names(struct table *table, struct table_draft *draft)
 static void draft_write(struct table *table, struct table_draft *draft)
 {
 	for (size_t i = 0; i < draft->leaves; i++) {
-		struct ipc_dimension *leaf = at_page(table, draft->leaf_page[i]);
+		struct ipc_dimension *leaf = table_page(table, draft->leaf_page[i]);
 		uint32_t first = draft->leaf_index[i] * IPC_LEAF_ENTRIES;
 		memcpy(leaf, &table->entries[first], PAGE);
 		for (size_t c = 0; c < draft->change_count; c++)
@@ -467,7 +432,7 @@ static void draft_write(struct table *table, struct table_draft *draft)
 	if (draft->names_changed)
 		draft_write_names(table, draft);
 	uint64_t names_page = draft->names_changed ? draft->names_page : table->names_page;
-	struct ipc_top *top = at_page(table, draft->top_page);
+	struct ipc_top *top = table_page(table, draft->top_page);
 	*top = (struct ipc_top){.version = draft->version,
 		.names_offset = names_page * PAGE,
 		.leaf_count = draft->leaf_count,
@@ -549,7 +514,7 @@ static void adopt(struct table *table, struct table_draft *draft)
 void table_publish(struct table *table, struct table_draft *draft, bool dropped)
 {
 	uint64_t version = draft->version;
-	take_entry(table, version, draft->top_page);
+	table_take_entry(table, version, draft->top_page);
 	adopt(table, draft);
 	if (dropped)
 		store64_release(&table->header->dropped, version);

@@ -16,6 +16,23 @@
  * this instance is removed first: the caller holds the instance's lock. */
 int table_create(struct rgm_manager *manager, uint64_t version, struct table **ret_table,
 	struct rgm_error *error);
+/*
+ * Go on with the table of a manager that died: its current version is the current one here, and its
+ * capacities (max_dimensions, places) are those of its header. manager->leave_names is set meanwhile.
+ * -ENOENT, without a sentence: there is none; RGM_EINUSE: another manager lives; RGM_ECORRUPT,
+ * RGM_EFORMAT.
+ */
+int table_adopt(struct rgm_manager *manager, struct table **ret_table, struct rgm_error *error);
+/* Say that it is served, whatever the dead one said last. */
+void table_serve(struct table *table);
+/* The entry of the current version at an index; id 0: none there. NULL behind the last. */
+const struct ipc_dimension *table_entry(const struct table *table, uint32_t index);
+/* Hand every ring entry but the current one to reclaim: freed when nobody sees its version. -ENOMEM. */
+int table_retire_ring(struct table *table);
+/* The pages that are used and not reached by the current version, for reclaim, to be pushed with the
+ * version that is published next. -ENOMEM. */
+struct retired;
+int table_find_unknown(struct table *table, struct retired **ret_batch);
 /* Tell readers that the manager stops. They keep their mapping. */
 void table_stop(struct table *table);
 /* Unmap and remove the name. NULL is allowed. */

@@ -251,9 +251,11 @@ static int prepare(struct rgm_writer *writer, struct commit *commit, struct rgm_
 	commit->retired = retired_create(RETIRED_BLOCKS, dimension, commit->blocks.count);
 	if (!commit->state || !commit->retired)
 		return pool_fail(error, -ENOMEM, "commit of '%s': no memory", name);
+	/* Of a dimension that appears with this version nobody sees what was there before. */
 	for (size_t i = 0; i < commit->blocks.count; i++)
 		retired_add(commit->retired, commit->blocks.items[i].page,
-			commit->blocks.items[i].count, commit->blocks.items[i].born);
+			commit->blocks.items[i].count,
+			writer->creates ? commit->version : commit->blocks.items[i].born);
 	commit->state->root = commit->root;
 	commit->state->summary = commit->summary;
 	commit->state->changed_ns = os_realtime_ns();
@@ -287,13 +289,15 @@ int rgm_writer_commit(
 	if (rc == 0) {
 		if (writer->replaces && !writer->replaces->dropped) {
 			registry_remove(writer->replaces);
-			unlinkat(manager->folder, writer->replaces->file, 0);
+			change_unlink(writer->replaces);
 		}
 		if (writer->creates)
 			registry_add(manager, writer->dimension, commit.state);
 		else
 			registry_update(writer->dimension, commit.state);
 		table_publish(manager->table, commit.draft, false);
+		if (writer->creates)
+			pool_region_published(writer->dimension->region);
 		reclaim_push(manager->reclaim, commit.retired, commit.version);
 	}
 	pthread_mutex_unlock(&manager->commit);

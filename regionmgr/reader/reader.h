@@ -156,12 +156,15 @@ static inline bool reader_forked(const uint64_t *here)
 
 int reader_fail_forked(struct rgm_error *error);
 
-/* --- session.c --- */
-/* One request on the session's connection. Under session.lock. */
+/* --- connection.c --- */
+/* One request on the session's connection, or on a new one. Under session.lock. */
 int reader_call(struct rgm_session *session, struct ipc_header *request, void *reply,
 	size_t reply_bytes, int *ret_file, struct rgm_error *error);
 /* Has the manager closed the connection? Under session.lock. */
 bool reader_hung_up(struct rgm_session *session);
+/* Where it has: go on with the session at the manager that is there now. RGM_EGONE: there is none, or it
+ * does not have the session. Under session.lock. */
+int reader_go_on(struct rgm_session *session, struct rgm_error *error);
 
 /* --- map.c --- */
 /* Inside an RCU read section, or under session.lock; NULL: not mapped. */

@@ -23,42 +23,6 @@ const char *rgm_version(void)
 	return RGM_VERSION;
 }
 
-/* --- The connection --------------------------------------------------------------------------- */
-
-int reader_call(struct rgm_session *session, struct ipc_header *request, void *reply,
-	size_t reply_bytes, int *ret_file, struct rgm_error *error)
-{
-	int files[IPC_MESSAGE_MAX_FILES];
-	size_t file_count = 1;
-	struct ipc_call call = {.socket = session->socket,
-		.sequence = &session->sequence,
-		.timeout_ms = session->timeout_ms,
-		.socket_name = session->socket_path};
-	if (reader_hung_up(session))
-		return pool_fail(
-			error, RGM_EGONE, "the manager at '%s' is gone", session->socket_path);
-	int rc = ipc_call(&call, request, NULL, 0, reply, reply_bytes, reply_bytes, files,
-		&file_count, error);
-	if (rc)
-		return rc;
-	if (file_count != 1) {
-		session->hung_up = true;
-		return pool_fail(error, RGM_EPROTOCOL, "the manager at '%s' sent no handle",
-			session->socket_path);
-	}
-	*ret_file = files[0];
-	return 0;
-}
-
-bool reader_hung_up(struct rgm_session *session)
-{
-	struct pollfd look = {.fd = session->socket, .events = POLLIN | POLLRDHUP};
-	if (!session->hung_up && poll(&look, 1, 0) > 0 &&
-		(look.revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL)))
-		session->hung_up = true;
-	return session->hung_up;
-}
-
 /* --- Attach ----------------------------------------------------------------------------------- */
 
 static void own_label(const struct rgm_attach_options *options, char label[32])
@@ -289,7 +253,7 @@ int rgm_session_info(
 	info.dimensions = ipc_table_top(session->table, info.version)->dimension_count;
 	reader_own_exit(session);
 	info.mapped = session->mapped;
-	info.manager_alive = !reader_hung_up(session);
+	info.manager_alive = reader_go_on(session, NULL) == 0;
 	pthread_mutex_unlock(&session->lock);
 	return pool_result(ret_info, &info, sizeof info, error);
 }
@@ -305,7 +269,7 @@ static int gone(struct rgm_session *session, struct rgm_error *error)
 {
 	READER_NOT_CANCELLED;
 	pthread_mutex_lock(&session->lock);
-	bool hung_up = reader_hung_up(session);
+	bool hung_up = reader_go_on(session, NULL) != 0;
 	pthread_mutex_unlock(&session->lock);
 	if (!hung_up && load32_acquire(&session->table->state) == IPC_SERVING)
 		return 0;

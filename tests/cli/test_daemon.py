@@ -114,11 +114,26 @@ class Daemon(Case):
             self.assertEqual((row["state"], row["layers"]), ("serving", 1))
             self.ctl("check", "all", env=self.at(manager))
 
+    def test_killed_is_taken_over(self):
+        manager = self.start()
+        self.ctl("load", "data", "/etc/hostname", env=self.at(manager))
+        before = self.ctl("get", "data", "hostname", env=self.at(manager)).out
+        manager.process.kill()
+        manager.process.wait()
+        manager.start()
+        self.assertIn("taken over", manager.log())
+        self.assertEqual(self.ctl("get", "data", "hostname", env=self.at(manager)).out, before)
+        self.ctl("check", "data", env=self.at(manager))
+
     def test_killed_is_refused(self):
         manager = self.start()
         self.ctl("load", "data", "/etc/hostname", env=self.at(manager))
+        identity = self.ctl("status", "--json", env=self.at(manager)).json()["instance_id"]
         manager.process.kill()
         manager.process.wait()
+        for name in os.listdir("/dev/shm"):
+            if name.startswith("regionmgr.%s." % identity):
+                os.unlink("/dev/shm/" + name)
         result = self.fails(NO_MANAGER, "list", env=self.at(manager))
         manager.start()
         row = self.ctl("list", "--json", env=self.at(manager)).json()[0]

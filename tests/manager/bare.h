@@ -33,7 +33,7 @@ static inline struct rgm_manager *bare_open(uint32_t max_dimensions, uint64_t ve
 	pthread_mutex_init(&manager->log_lock, NULL);
 	REQUIRE_EQUAL(os_random(manager->instance_id, sizeof manager->instance_id), 0);
 	REQUIRE_EQUAL(registry_create(manager, &manager->registry), 0);
-	REQUIRE_EQUAL(sessions_create(manager, &manager->sessions), 0);
+	must(sessions_create(manager, &manager->sessions, &error), &error);
 	must(table_create(manager, version, &manager->table, &error), &error);
 	REQUIRE_EQUAL(reclaim_create(manager, &manager->reclaim), 0);
 	return manager;

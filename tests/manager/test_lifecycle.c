@@ -213,6 +213,7 @@ static void test_limit_below_what_is_there(void **state)
 
 /* --- Killed ----------------------------------------------------------------------------------------- */
 
+/* Without what it left in shared memory nobody knows what the files of a killed manager hold. */
 static void test_killed_after_a_change(void **state)
 {
 	struct instance *instance = *state;
@@ -226,6 +227,7 @@ static void test_killed_after_a_change(void **state)
 	instance_put(instance, &one, 2);
 	instance_status(instance, &before);
 	instance_kill(instance);
+	REQUIRE_EQUAL(instance_lose_names(instance), 3);
 	instance_start(instance);
 	instance_status(instance, &status);
 	REQUIRE(status.version > before.version);
@@ -302,7 +304,8 @@ static void attach_and_wait(struct child *parent, void *context)
 	reader_close(&reader);
 }
 
-/* Sessions of a killed manager: its names are not in the way of new ones, and do not stay for ever. */
+/* Sessions of a killed manager of which nothing can be known: they read on, and keep what they map from
+ * being served. */
 static void test_killed_with_readers(void **state)
 {
 	struct instance *instance = *state;
@@ -316,10 +319,11 @@ static void test_killed_with_readers(void **state)
 		child_expect(&children[i], 'p');
 	}
 	instance_kill(instance);
-	REQUIRE_EQUAL(instance_shm_names(instance), 4);
+	REQUIRE_EQUAL(instance_segments(instance), 3);
+	instance_lose_names(instance);
 	instance_start(instance);
 	/* Of the old run nothing is left but what its readers map. */
-	REQUIRE_EQUAL(instance_shm_names(instance), 1);
+	REQUIRE_EQUAL(instance_segments(instance), 0);
 	REQUIRE_EQUAL(generation_of(instance, &two), 1);
 	REQUIRE(strlen(state_of(instance, "one")) > 20);
 	for (int i = 0; i < 3; i++) {

@@ -7,6 +7,10 @@
 
 #include "tests/manager/bare.h"
 
+#include <errno.h>
+
+#include "regionmgr/manager/takeover.h"
+
 #include <sys/stat.h>
 
 #define MODEL 200u
@@ -322,7 +326,7 @@ static void test_ring_exhausted(void **state)
 	bare_close(manager);
 }
 
-/* The name of an earlier run is replaced; afterwards none is left. */
+/* One object of the name at a time; those of an earlier run are removed beforehand, and none is left. */
 static void test_shm_name(void **state)
 {
 	(void)state;
@@ -332,6 +336,10 @@ static void test_shm_name(void **state)
 	struct table *second;
 	struct rgm_error error;
 	ipc_table_name(manager->instance_id, name);
+	REQUIRE_ERROR(table_create(manager, 5, &second, &error), -EEXIST, &error);
+	REQUIRE_ERROR(table_adopt(manager, &second, &error), RGM_EINUSE, &error);
+	takeover_remove_names(manager);
+	REQUIRE(os_shm_open(name, false, &file) != 0);
 	must(table_create(manager, 5, &second, &error), &error);
 	REQUIRE_EQUAL(table_current(second), 5);
 	REQUIRE_EQUAL(table_current(manager->table), 1);

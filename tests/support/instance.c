@@ -160,17 +160,37 @@ void instance_kill(struct instance *instance)
 	child_kill(&instance->process);
 }
 
-unsigned instance_shm_names(const struct instance *instance)
+static unsigned names(const struct instance *instance, const char *what, bool lose)
 {
 	char prefix[64];
 	unsigned count = 0;
-	snprintf(prefix, sizeof prefix, "regionmgr.%s.", instance->id);
+	snprintf(prefix, sizeof prefix, "regionmgr.%s.%s", instance->id, what);
 	DIR *folder = opendir("/dev/shm");
 	REQUIRE(folder);
-	for (struct dirent *entry; (entry = readdir(folder));)
-		count += strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		count++;
+		if (lose)
+			REQUIRE_EQUAL(unlinkat(dirfd(folder), entry->d_name, 0), 0);
+	}
 	closedir(folder);
 	return count;
+}
+
+unsigned instance_shm_names(const struct instance *instance)
+{
+	return names(instance, "", false);
+}
+
+unsigned instance_segments(const struct instance *instance)
+{
+	return names(instance, "s.", false);
+}
+
+unsigned instance_lose_names(const struct instance *instance)
+{
+	return names(instance, "", true);
 }
 
 static int remove_one(const char *path, const struct stat *facts, int type, struct FTW *place)

@@ -40,6 +40,9 @@ void instance_kill(struct instance *instance);
 void instance_end(struct instance *instance);
 /* Names in /dev/shm of this instance. */
 unsigned instance_shm_names(const struct instance *instance);
+unsigned instance_segments(const struct instance *instance); /* those of sessions */
+/* Remove them, as RemoveIPC and tidy people do; how many there were. */
+unsigned instance_lose_names(const struct instance *instance);
 
 /* Put the SIGBUS handler of the manager and of guarded readers back, which cmocka replaces at the start
  * of each test: in tests, and children of tests, that damage something. */

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "regionmgr/manager/takeover.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/socket.h"
+#include "pool/bitmap.h"
+#include "pool/error.h"
+#include "pool/os.h"
+#include "regionmgr/manager/change.h"
+#include "regionmgr/manager/open.h"
+#include "regionmgr/manager/sessions.h"
+
+/* --- Names, table, sessions ------------------------------------------------------------------- */
+
+void takeover_remove_names(const struct rgm_manager *manager)
+{
+	char prefix[IPC_SHM_NAME_BYTES], name[IPC_SHM_NAME_BYTES];
+	size_t length = ipc_name_prefix(manager->instance_id, prefix);
+	DIR *folder = opendir("/dev/shm");
+	if (!folder)
+		return; /* a name that is in the way fails what needs it, with a sentence */
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		snprintf(name, sizeof name, "/%.*s", (int)sizeof name - 2, entry->d_name);
+		if (strncmp(name, prefix, length) == 0)
+			os_shm_unlink(name);
+	}
+	closedir(folder);
+}
+
+/* What readers rely on stays as the table says: how many there may be, and who issues the barrier. */
+static void take_properties(struct rgm_manager *manager)
+{
+	const struct ipc_table *header = table_header(manager->table);
+	manager->max_dimensions = header->max_dimensions;
+	manager->max_readers = header->places;
+	manager->membarrier = header->flags & IPC_TABLE_MEMBARRIER;
+	memcpy(manager->incarnation, header->incarnation, sizeof manager->incarnation);
+}
+
+int takeover_begin(struct rgm_manager *manager, struct rgm_error *error)
+{
+	const struct rgm_manager before = *manager;
+	struct rgm_error why;
+	manager->leave_names = true;
+	int rc = table_adopt(manager, &manager->table, &why);
+	if (rc == 0) {
+		take_properties(manager);
+		rc = sessions_adopt(manager, &manager->sessions, &why);
+		if (rc == 0)
+			return 1;
+		table_destroy(manager->table);
+		manager->table = NULL;
+	}
+	if (rc == RGM_EINUSE || rc == -ENOMEM || rc == -EMFILE) {
+		if (error)
+			*error = why;
+		return rc;
+	}
+	if (rc != -ENOENT)
+		manager_log(manager, RGM_LOG_WARNING, "takeover",
+			MANAGER_FIELDS({"reason", why.message, 0}),
+			"what the last manager left in shared memory cannot be taken over: %s",
+			why.message);
+	manager->max_dimensions = before.max_dimensions;
+	manager->max_readers = before.max_readers;
+	manager->membarrier = before.membarrier;
+	memcpy(manager->incarnation, before.incarnation, sizeof manager->incarnation);
+	manager->leave_names = false;
+	takeover_remove_names(manager);
+	return 0;
+}
+
+/* --- Dimensions ------------------------------------------------------------------------------- */
+
+struct takeover {
+	struct rgm_manager *manager;
+	const struct catalog *catalog;
+	struct table_change *changes; /* of the version to be published */
+	size_t change_count;
+	struct retired **unknown; /* batches, of dimensions and of the table */
+	size_t unknown_count;
+	bool *in_catalog;     /* by table index: it is some record's */
+	bool dropped;         /* a dimension is gone in that version */
+	bool catalog_changes; /* a record is not true any more */
+	size_t served;
+};
+
+/* The table's entry of an id, and its index; NULL: it was never published. */
+static const struct ipc_dimension *find_entry(
+	const struct takeover *takeover, uint64_t id, uint32_t *ret_index)
+{
+	const struct ipc_dimension *entry;
+	for (uint32_t i = 0; (entry = table_entry(takeover->manager->table, i)); i++) {
+		if (entry->id == id) {
+			*ret_index = i;
+			return entry;
+		}
+	}
+	return NULL;
+}
+
+/* The pages that a root reaches, as bits; RGM_ECORRUPT if one of them is not allocated. */
+static int reached_bits(const struct dimension *dimension, struct pool_region *region,
+	const struct pool_root *root, uint64_t **ret_bits, struct rgm_error *error)
+{
+	struct pool_region_info info;
+	struct dim_blocks reached = {0};
+	uint64_t cursor = 0, page, count, wanted = 0, found = 0;
+	pool_region_info(region, &info);
+	uint64_t pages = info.bytes / POOL_PAGE_BYTES;
+	uint64_t *bits = calloc(pages / BITMAP_WORD_BITS + 1, sizeof *bits);
+	int rc = bits ? dimension->kind->reach(region, root, &reached, error)
+	              : pool_fail(error, -ENOMEM, "taking over '%s': no memory", dimension->file);
+	/* The kind has verified that blocks lie inside, and apart. */
+	for (size_t i = 0; rc == 0 && i < reached.count; i++) {
+		bitmap_set(bits, reached.items[i].page,
+			reached.items[i].page + reached.items[i].count);
+		wanted += reached.items[i].count;
+	}
+	while (rc == 0 && pool_region_next_used(region, &cursor, &page, &count))
+		for (uint64_t end = page + count; page < end; page++)
+			found += bitmap_get(bits, page);
+	if (rc == 0 && found != wanted)
+		rc = pool_fail(error, RGM_ECORRUPT,
+			"region file '%s': %" PRIu64 " of %" PRIu64
+			" pages that are reached are not allocated",
+			dimension->file, wanted - found, wanted);
+	dim_blocks_free(&reached);
+	if (rc)
+		free(bits);
+	else
+		*ret_bits = bits;
+	return rc;
+}
+
+/* The runs of allocated pages whose bit is not set; counted only where `batch` is NULL. */
+static size_t unreached(struct pool_region *region, const uint64_t *bits, struct retired *batch)
+{
+	uint64_t cursor = 0, page, count;
+	size_t runs = 0;
+	while (pool_region_next_used(region, &cursor, &page, &count)) {
+		uint64_t end = page + count;
+		while ((page = bitmap_find(bits, page, end, false)) < end) {
+			uint64_t behind = bitmap_find(bits, page, end, true);
+			if (batch)
+				retired_add(batch, page, behind - page, 0);
+			runs++;
+			page = behind;
+		}
+	}
+	return runs;
+}
+
+static int find_unknown(struct takeover *takeover, struct dimension *dimension,
+	struct pool_region *region, const struct pool_root *root, struct rgm_error *error)
+{
+	uint64_t *bits = NULL;
+	int rc = reached_bits(dimension, region, root, &bits, error);
+	if (rc)
+		return rc;
+	struct retired *batch =
+		retired_create(RETIRED_BLOCKS, dimension, unreached(region, bits, NULL));
+	if (batch) {
+		unreached(region, bits, batch);
+		takeover->unknown[takeover->unknown_count++] = batch;
+	} else {
+		rc = pool_fail(error, -ENOMEM, "taking over '%s': no memory", dimension->file);
+	}
+	free(bits);
+	return rc;
+}
+
+/* Open the region of an entry and find what in it is unknown. */
+static int open_entry(struct takeover *takeover, struct dimension *dimension,
+	const struct ipc_dimension *entry, struct dim_state *state, struct pool_region **ret_region,
+	struct rgm_error *error)
+{
+	bool published;
+	int rc = dimension_open_live(dimension, ret_region, &published, error);
+	if (rc)
+		return rc;
+	struct pool_region_info info;
+	pool_region_info(*ret_region, &info);
+	state->root = (struct pool_root){.offset = entry->root_offset,
+		.version = entry->changed,
+		.generation = entry->generation};
+	if (info.bytes < entry->region_bytes)
+		rc = pool_fail(error, RGM_ECORRUPT, "region file '%s' is shorter than published",
+			dimension->file);
+	if (rc == 0)
+		rc = dimension->kind->find_root(*ret_region, &state->root, error);
+	if (rc == 0)
+		rc = dimension->kind->open(*ret_region, &state->root, &state->summary, error);
+	if (rc == 0)
+		rc = find_unknown(takeover, dimension, *ret_region, &state->root, error);
+	if (rc)
+		pool_region_close(*ret_region);
+	return rc;
+}
+
+static void change(struct takeover *takeover, uint32_t index, const struct ipc_dimension *entry)
+{
+	takeover->changes[takeover->change_count++] = (struct table_change){
+		.index = index, .entry = entry ? *entry : (struct ipc_dimension){0}};
+}
+
+/* It is in the table: serve it on, under the catalog's name; or refuse it, and take it out. */
+static void take_published(struct takeover *takeover, struct dimension *dimension,
+	struct dim_state *state, const struct ipc_dimension *entry, uint32_t index)
+{
+	struct pool_region *region = NULL;
+	struct rgm_error why;
+	dimension->index = index;
+	takeover->in_catalog[index] = true;
+	int rc = open_entry(takeover, dimension, entry, state, &region, &why);
+	if (rc) {
+		dimension_refuse(dimension, state->name, rc, &why);
+		change(takeover, index, NULL);
+		takeover->dropped = true;
+		return;
+	}
+	dimension_serve(dimension, region);
+	takeover->served++;
+	if (strlen(state->name) != entry->name_length ||
+		memcmp(state->name, entry->name, entry->name_length) != 0) {
+		struct table_change renamed;
+		change_entry(dimension, region, state, entry->changed, &renamed);
+		takeover->changes[takeover->change_count++] = renamed;
+	}
+}
+
+/* Was it being made when the manager died? Nobody was told that it exists. */
+static bool in_the_making(struct dimension *dimension)
+{
+	struct pool_region *region;
+	bool published;
+	if (dimension_open_live(dimension, &region, &published, NULL))
+		return false;
+	pool_region_close(region);
+	return !published;
+}
+
+/* There is one: the catalog has no more records than the table has room for entries, and entries that are
+ * in no record are few. */
+static uint32_t free_index(const struct takeover *takeover)
+{
+	uint32_t index = 0;
+	for (;; index++) {
+		const struct ipc_dimension *entry = table_entry(takeover->manager->table, index);
+		if (!takeover->in_catalog[index] && (!entry || entry->id == 0))
+			return index;
+	}
+}
+
+/* It is in the catalog alone: refused before, waiting for readers of another time, or in the making.
+ * False: it is nothing. */
+static bool take_unpublished(
+	struct takeover *takeover, struct dimension *dimension, struct dim_state *state)
+{
+	struct pool_region *region = NULL;
+	struct rgm_error why;
+	int rc = dimension_open_clean(dimension, &region, state, &why);
+	if (rc == RGM_EDIRTY && in_the_making(dimension)) {
+		manager_log(takeover->manager, RGM_LOG_INFO, "takeover",
+			MANAGER_FIELDS({"name", state->name, 0}),
+			"dimension '%s' was being made when the manager died: it is removed",
+			state->name);
+		change_unmake(dimension);
+		takeover->catalog_changes = true;
+		return false;
+	}
+	if (rc) {
+		dimension_refuse(dimension, state->name, rc, &why);
+		return true;
+	}
+	struct table_change added;
+	dimension->index = free_index(takeover);
+	takeover->in_catalog[dimension->index] = true;
+	dimension_serve(dimension, region);
+	takeover->served++;
+	change_entry(dimension, region, state, state->root.version, &added);
+	takeover->changes[takeover->change_count++] = added;
+	return true;
+}
+
+static int take_record(struct takeover *takeover, const struct catalog_record *record)
+{
+	struct dimension *dimension = dimension_from_record(takeover->manager, record);
+	if (!dimension)
+		return -ENOMEM;
+	char name[RGM_NAME_MAX + 1] = {0};
+	memcpy(name, record->name, record->name_length);
+	struct dim_state *state = dim_state_create(dimension, name);
+	if (!state) {
+		dimension_put(dimension);
+		return -ENOMEM;
+	}
+	uint32_t index = 0;
+	const struct ipc_dimension *entry = find_entry(takeover, record->id, &index);
+	bool stays = true;
+	if (entry)
+		take_published(takeover, dimension, state, entry, index);
+	else
+		stays = take_unpublished(takeover, dimension, state);
+	if (stays)
+		registry_add(takeover->manager, dimension, state);
+	else
+		free(state);
+	dimension_put(dimension);
+	return 0;
+}
+
+/* Entries that the catalog does not have: their drop was under way, and is finished. */
+static void finish_drops(struct takeover *takeover)
+{
+	const struct ipc_dimension *entry;
+	char file[32], live[IPC_SHM_NAME_BYTES];
+	for (uint32_t i = 0; (entry = table_entry(takeover->manager->table, i)); i++) {
+		if (entry->id == 0 || takeover->in_catalog[i])
+			continue;
+		change(takeover, i, NULL);
+		takeover->dropped = true;
+		catalog_region_name(entry->id, file);
+		ipc_live_name(takeover->manager->instance_id, entry->id, live);
+		unlinkat(takeover->manager->folder, file, 0);
+		os_shm_unlink(live);
+		manager_log(takeover->manager, RGM_LOG_INFO, "takeover",
+			MANAGER_FIELDS({"id", NULL, entry->id}),
+			"the drop of dimension '%.*s' is finished", (int)entry->name_length,
+			entry->name);
+	}
+}
+
+/* --- The version at the end ------------------------------------------------------------------- */
+
+static int publish(struct takeover *takeover, struct rgm_error *error)
+{
+	struct rgm_manager *manager = takeover->manager;
+	struct table_draft *draft;
+	uint64_t version;
+	int rc = table_next_version(manager->table, &version, error);
+	if (rc == 0)
+		rc = table_draft(manager->table, version, takeover->changes, takeover->change_count,
+			&draft, error);
+	if (rc)
+		return rc;
+	if (takeover->catalog_changes) {
+		rc = catalog_write(manager, CATALOG_RUNNING, NULL, error);
+		if (rc) {
+			table_discard(manager->table, draft);
+			return rc;
+		}
+	}
+	table_serve(manager->table);
+	table_publish(manager->table, draft, takeover->dropped);
+	for (size_t i = 0; i < takeover->unknown_count; i++)
+		reclaim_push(manager->reclaim, takeover->unknown[i], version);
+	takeover->unknown_count = 0;
+	return 0;
+}
+
+static int prepare(struct takeover *takeover, struct rgm_error *error)
+{
+	size_t records = takeover->catalog->header.count;
+	size_t most = takeover->manager->max_dimensions + records + 1u;
+	takeover->changes = calloc(most, sizeof *takeover->changes);
+	takeover->unknown = calloc(records + 1, sizeof *takeover->unknown);
+	takeover->in_catalog = calloc(most + IPC_LEAF_ENTRIES, sizeof *takeover->in_catalog);
+	int rc = takeover->changes && takeover->unknown && takeover->in_catalog ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = table_retire_ring(takeover->manager->table);
+	/* Before the version's own pages are there, which nothing reaches yet either. */
+	if (rc == 0)
+		rc = table_find_unknown(
+			takeover->manager->table, &takeover->unknown[takeover->unknown_count]);
+	if (rc)
+		return pool_fail(error, rc, "taking over: %s", strerror(-rc));
+	takeover->unknown_count++;
+	return 0;
+}
+
+int takeover_finish(
+	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error)
+{
+	struct takeover takeover = {.manager = manager, .catalog = catalog};
+	uint64_t started = os_now_ns();
+	int rc = prepare(&takeover, error);
+	for (uint32_t i = 0; rc == 0 && i < catalog->header.count; i++) {
+		rc = take_record(&takeover, &catalog->records[i]);
+		if (rc)
+			pool_fail(error, rc, "taking over the dimensions: %s", strerror(-rc));
+	}
+	if (rc == 0) {
+		finish_drops(&takeover);
+		manager->catalog_version = catalog->header.version;
+		rc = publish(&takeover, error);
+	}
+	if (rc == 0)
+		manager_log(manager, RGM_LOG_INFO, "takeover",
+			MANAGER_FIELDS({"readers", NULL, sessions_count(manager->sessions)},
+				{"dimensions", NULL, takeover.served},
+				{"us", NULL, (os_now_ns() - started) / 1000}),
+			"what a dead manager left is taken over: %zu dimensions, %u readers",
+			takeover.served, sessions_count(manager->sessions));
+	for (size_t i = 0; i < takeover.unknown_count; i++)
+		retired_free(takeover.unknown[i]);
+	free(takeover.changes);
+	free(takeover.unknown);
+	free(takeover.in_catalog);
+	return rc;
+}
