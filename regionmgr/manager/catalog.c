@@ -196,10 +196,20 @@ static int replace(
 	return rc;
 }
 
+static int count_one(void *context, struct dimension *dimension, const struct dim_state *state)
+{
+	uint32_t *count = context;
+	(void)dimension;
+	(void)state;
+	++*count;
+	return 0;
+}
+
 int catalog_write(struct rgm_manager *manager, enum catalog_state state,
 	const struct catalog_change *change, struct rgm_error *error)
 {
-	struct collect collect = {.capacity = manager->max_dimensions + 1, .change = change};
+	struct collect collect = {.capacity = 1, .change = change};
+	registry_each(manager, count_one, &collect.capacity);
 	collect.records = calloc(collect.capacity, sizeof *collect.records);
 	int rc = collect.records ? registry_each(manager, collect_one, &collect) : -ENOMEM;
 	if (rc == 0 && change && change->added)

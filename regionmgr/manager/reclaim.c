@@ -342,6 +342,7 @@ int reclaim_create(struct rgm_manager *manager, struct reclaim **ret_reclaim)
 		reclaim_destroy(reclaim);
 		return rc;
 	}
+	pthread_setname_np(reclaim->thread, "rgm-reclaim");
 	reclaim->started = true;
 	*ret_reclaim = reclaim;
 	return 0;
