@@ -72,7 +72,7 @@ static struct rgm_hold *store(struct rgm_session *session, const struct rgm_slot
 	}
 	*hold = (struct rgm_hold){.session = session,
 		.dimension = entry->id,
-		.version = slot->version,
+		.version = slot_version(slot),
 		.base = mapping->base,
 		.root_offset = entry->root_offset,
 		.kind = entry->kind,
@@ -94,12 +94,13 @@ int rgm_hold_take(struct rgm_slot *slot, const struct rgm_dimension *dimension,
 	struct rgm_hold **ret_hold, struct rgm_error *error)
 {
 	READER_NOT_CANCELLED;
-	if (reader_forked(slot->here))
+	if (slot_forked(slot))
 		return reader_fail_forked(error);
-	if (slot->version == 0)
+	uint64_t version = slot_version(slot);
+	if (version == 0)
 		return pool_fail(error, -EINVAL, "a hold is taken inside a section");
-	struct rgm_session *session = slot->session;
-	const struct ipc_top *top = ipc_table_top(slot->table, slot->version);
+	struct rgm_session *session = slot->state->session;
+	const struct ipc_top *top = ipc_table_top(slot->table, version);
 	const struct ipc_dimension *entry = ipc_table_at(slot->table, top, dimension->index);
 	if (!entry || entry->id != dimension->id || !entry->id)
 		return pool_fail(error, RGM_EGONE, "the dimension is not in this version any more");
@@ -109,9 +110,9 @@ int rgm_hold_take(struct rgm_slot *slot, const struct rgm_dimension *dimension,
 		return rc;
 	pthread_mutex_lock(&session->lock);
 	reader_reap_holds(session);
-	struct rgm_hold *hold = find_alive(session, entry->id, slot->version);
+	struct rgm_hold *hold = find_alive(session, entry->id, version);
 	if (!hold)
-		hold = revive(session, entry->id, slot->version);
+		hold = revive(session, entry->id, version);
 	if (!hold)
 		hold = store(session, slot, entry, mapping, &rc);
 	if (hold)

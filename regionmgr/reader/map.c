@@ -251,7 +251,7 @@ static int look_up(struct rgm_slot *slot, const struct ipc_dimension *entry, uin
 	const struct mapping **ret_mapping, struct rgm_error *error)
 {
 	urcu_bp_read_lock();
-	const struct mapping *mapping = reader_find_mapping(slot->session, index, entry->id);
+	const struct mapping *mapping = reader_find_mapping(slot->state->session, index, entry->id);
 	urcu_bp_read_unlock();
 	if (!mapping) {
 		pool_fail(error, RGM_EAGAIN, "dimension '%.*s' is not mapped in this process",
@@ -261,7 +261,7 @@ static int look_up(struct rgm_slot *slot, const struct ipc_dimension *entry, uin
 	}
 	/* Beyond the read section the node stays too: it is freed only after it was unmapped, and that
 	 * waits for this slot's word. */
-	slot->recent[index % SLOT_RECENT] = (struct recent){entry->id, mapping};
+	slot->state->recent[index % SLOT_RECENT] = (struct recent){entry->id, mapping};
 	*ret_mapping = mapping;
 	return 0;
 }
@@ -270,13 +270,10 @@ static int look_up(struct rgm_slot *slot, const struct ipc_dimension *entry, uin
 static int check_damage(struct rgm_slot *slot, const struct ipc_dimension *entry,
 	const struct mapping *mapping, struct rgm_error *error)
 {
-	if (!slot->guarded) {
-		slot->guarded = true;
-		slot->hits = guard_hits();
-	}
+	slot_saw_guarded(slot);
 	if (__atomic_load_n(&mapping->damage, __ATOMIC_RELAXED) == 0)
 		return 0;
-	slot->hits = UINT64_MAX;
+	slot->state->hits = UINT64_MAX;
 	return pool_fail(error, RGM_EIO,
 		"dimension '%.*s': its region file was damaged from outside",
 		(int)entry->name_length, entry->name);
@@ -285,14 +282,14 @@ static int check_damage(struct rgm_slot *slot, const struct ipc_dimension *entry
 int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
 	const struct mapping **ret_mapping, struct rgm_error *error)
 {
-	const struct recent *recent = &slot->recent[index % SLOT_RECENT];
+	const struct recent *recent = &slot->state->recent[index % SLOT_RECENT];
 	const struct mapping *mapping = recent->mapping;
 	if (__builtin_expect(recent->dimension != entry->id, 0)) {
 		int rc = look_up(slot, entry, index, &mapping, error);
 		if (rc)
 			return rc;
 	}
-	if (__builtin_expect(slot->session->guard, 0)) {
+	if (__builtin_expect(slot->state->session->guard, 0)) {
 		int rc = check_damage(slot, entry, mapping, error);
 		if (rc)
 			return rc;

@@ -19,14 +19,14 @@ static int fail_outside(struct rgm_error *error)
 static int find(struct rgm_slot *slot, const char *name, const struct ipc_dimension **ret_entry,
 	uint32_t *ret_index, struct rgm_error *error)
 {
-	if (slot->version == 0)
+	if (slot_version(slot) == 0)
 		return fail_outside(error);
 	size_t length = strnlen(name, RGM_NAME_MAX + 1);
-	const struct ipc_top *top = ipc_table_top(slot->table, slot->version);
+	const struct ipc_top *top = ipc_table_top(slot->table, slot_version(slot));
 	const struct ipc_dimension *entry =
 		ipc_table_find(slot->table, top, name, length, ret_index);
 	if (!entry) {
-		reader_notice(slot->session);
+		reader_notice(slot->state->session);
 		return pool_fail(error, RGM_ENODIM, "there is no dimension '%.64s'", name);
 	}
 	*ret_entry = entry;
@@ -37,15 +37,15 @@ static int find(struct rgm_slot *slot, const char *name, const struct ipc_dimens
 static int find_identity(struct rgm_slot *slot, const struct rgm_dimension *dimension,
 	const struct ipc_dimension **ret_entry, struct rgm_error *error)
 {
-	if (slot->version == 0)
+	if (slot_version(slot) == 0)
 		return fail_outside(error);
-	const struct ipc_top *top = ipc_table_top(slot->table, slot->version);
+	const struct ipc_top *top = ipc_table_top(slot->table, slot_version(slot));
 	const struct ipc_dimension *entry = ipc_table_at(slot->table, top, dimension->index);
 	if (!entry || entry->id != dimension->id || !entry->id) {
-		reader_notice(slot->session);
+		reader_notice(slot->state->session);
 		return pool_fail(error, RGM_ENODIM,
 			"the dimension with id %" PRIu64 " is not in version %" PRIu64,
-			dimension->id, slot->version);
+			dimension->id, slot_version(slot));
 	}
 	*ret_entry = entry;
 	return 0;
@@ -66,9 +66,9 @@ int rgm_find(struct rgm_slot *slot, const char *name, struct rgm_dimension *ret_
 
 int rgm_next_dimension(struct rgm_slot *slot, uint32_t *cursor, struct rgm_dimension_info *ret_info)
 {
-	if (slot->version == 0)
+	if (slot_version(slot) == 0)
 		return -EINVAL;
-	const struct ipc_top *top = ipc_table_top(slot->table, slot->version);
+	const struct ipc_top *top = ipc_table_top(slot->table, slot_version(slot));
 	const struct ipc_dimension *entry = NULL;
 	while ((entry = ipc_table_at(slot->table, top, *cursor))) {
 		uint32_t index = (*cursor)++;
@@ -82,7 +82,7 @@ int rgm_next_dimension(struct rgm_slot *slot, uint32_t *cursor, struct rgm_dimen
 			.window_bytes = entry->window_bytes};
 		memcpy(info.name, entry->name, sizeof entry->name);
 		urcu_bp_read_lock();
-		info.mapped = reader_find_mapping(slot->session, index, entry->id) != NULL;
+		info.mapped = reader_find_mapping(slot->state->session, index, entry->id) != NULL;
 		urcu_bp_read_unlock();
 		int rc = pool_result(ret_info, &info, sizeof info, NULL);
 		return rc ? rc : 1;
@@ -107,7 +107,7 @@ static int open_entry(struct rgm_slot *slot, const struct ipc_dimension *entry, 
 	int rc = reader_view(slot, entry, index, &mapping, error);
 	if (rc)
 		return rc;
-	layers_view_init(ret_layers, mapping->base, entry->root_offset, slot->version);
+	layers_view_init(ret_layers, mapping->base, entry->root_offset, slot_version(slot));
 	return 0;
 }
 
