@@ -75,6 +75,7 @@ static struct rgm_hold *store(struct rgm_session *session, const struct rgm_slot
 		.version = slot_version(slot),
 		.base = mapping->base,
 		.root_offset = entry->root_offset,
+		.region_bytes = entry->region_bytes,
 		.kind = entry->kind,
 		.index = index,
 		.mapping = mapping,
@@ -100,9 +101,15 @@ int rgm_hold_take(struct rgm_slot *slot, const struct rgm_dimension *dimension,
 	if (version == 0)
 		return pool_fail(error, -EINVAL, "a hold is taken inside a section");
 	struct rgm_session *session = slot->state->session;
-	const struct ipc_top *top = ipc_table_top(slot->table, version);
-	const struct ipc_dimension *entry = ipc_table_at(slot->table, top, dimension->index);
-	if (!entry || entry->id != dimension->id || !entry->id)
+	const struct ipc_dimension *found =
+		ipc_index_at(slot_index(slot, version), dimension->index);
+	struct ipc_dimension copy = {0};
+	if (found)
+		copy = *found;
+	if (slot_revoked(slot, version))
+		return reader_fail_revoked(version, error);
+	const struct ipc_dimension *entry = &copy;
+	if (!entry->id || entry->id != dimension->id)
 		return pool_fail(error, RGM_EGONE, "the dimension is not in this version any more");
 	const struct mapping *mapping;
 	int rc = reader_view(slot, entry, dimension->index, &mapping, error);

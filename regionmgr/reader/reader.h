@@ -35,10 +35,18 @@
 #include <regionmgr/layers.h>
 #include <regionmgr/session.h>
 
-/* Mappings that a slot remembers, by index. */
-#define SLOT_RECENT 64u
 /* Buckets of the holds' hash. */
 #define HOLD_BUCKETS 256u
+
+/* Where the newest mapping of a table index is, for look-ups: written under session.lock, read by any
+ * section without one. `dimension` is 0 while `base` changes, and 0 again before the window is unmapped.
+ * Who loads its dimension, the base, and the dimension once more, has the base of that dimension: ids are
+ * never used again. Base is stored with release and loaded with acquire: who finds the new one finds at
+ * least the 0 before it. */
+struct place {
+	uint64_t dimension; /* atomic */
+	const void *base;   /* atomic */
+};
 
 /* One region mapped in this process. Found through session.mappings under RCU (urcu-bp); `base` is
  * safe to use inside a section that sees the dimension, or under a hold on it. An index may have
@@ -64,6 +72,7 @@ struct rgm_hold {
 	uint64_t version;
 	const void *base;
 	uint64_t root_offset;
+	uint64_t region_bytes;
 	uint32_t kind;
 	uint32_t index; /* of its entry in the segment */
 	const struct mapping *mapping;
@@ -95,6 +104,7 @@ struct rgm_session {
 	char socket_path[108];
 	uint64_t *here;            /* a cell wiped on fork: 1, or 0 */
 	struct mapping **mappings; /* by table index; RCU, changed under lock */
+	struct place *places;      /* by table index */
 	uint32_t mapping_capacity;
 
 	atomic_uint_least64_t swept; /* table.dropped as of the last sweep; relaxed: a prompt */
@@ -127,6 +137,8 @@ struct rgm_slot {
 	struct ipc_slot *claim;
 	struct slot_state *state; /* NULL: a forked child */
 	const struct ipc_table *table;
+	const uint64_t *revoked;    /* this session's word, also where words.revoked is another */
+	const struct place *places; /* the session's */
 } __attribute__((aligned(64)));
 
 static_assert(offsetof(struct rgm_slot, words) == 0, "slot layout 1");
@@ -141,16 +153,10 @@ struct slot_state {
 	struct rgm_session *session; /* NULL: detached under this thread */
 	struct slot_state *next;     /* the thread's other slots */
 	uint32_t index;
-	uint32_t nested; /* sections within the outermost one */
-	bool guarded;    /* this section opened a view in a guarded session: */
-	uint64_t hits;   /*   guard_hits() before the first one; 0 - 1: damage was met */
-	/* The mapping found last for an index: private to the thread. It may be used while the
-	 * section's entry has its id: ids are never used again, and a mapping whose id some section
-	 * of this process sees is not unmapped. */
-	struct recent {
-		uint64_t dimension;
-		const struct mapping *mapping;
-	} recent[SLOT_RECENT];
+	uint32_t nested;       /* sections within the outermost one */
+	bool guarded;          /* this section opened a view in a guarded session: */
+	uint64_t hits;         /*   guard_hits() before the first one; 0 - 1: damage was met */
+	struct ipc_index seen; /* the table at the version looked up last: private to the thread */
 };
 
 static inline bool slot_forked(const struct rgm_slot *slot)
@@ -163,11 +169,19 @@ static inline uint64_t slot_version(const struct rgm_slot *slot)
 	const struct ipc_slot *claim = slot->claim;
 	return __builtin_expect(claim != NULL, 1) ? load64_relaxed(&claim->word) : 0;
 }
-/* Was `version` taken back from this session? Behind the loads that it is asked about: what they
- * found is void then, else it was what that version reaches (ipc/slot.h). */
-static inline bool session_revoked(const struct rgm_session *session, uint64_t version)
+/* Was `version` taken back from this session? Asked behind loads: what they found is void then, else it
+ * was what that version reaches (ipc/slot.h). */
+static inline bool slot_revoked(const struct rgm_slot *slot, uint64_t version)
 {
-	return __builtin_expect(ipc_section_revoked(session->revoked, version), 0);
+	return __builtin_expect(ipc_section_revoked(slot->revoked, version), 0);
+}
+/* The table at the version that the slot's section sees. */
+static inline const struct ipc_index *slot_index(struct rgm_slot *slot, uint64_t version)
+{
+	struct ipc_index *seen = &slot->state->seen;
+	if (__builtin_expect(seen->version != version, 0))
+		*seen = ipc_index_open(slot->table, version);
+	return seen;
 }
 
 /* First of all in a function that takes a lock or talks: a thread that is cancelled in there would
@@ -210,9 +224,19 @@ static inline const struct mapping *reader_find_mapping(
 		mapping = rcu_dereference(mapping->older);
 	return mapping;
 }
-/* Inside a section at `version`: what the slot sees of an entry, its mapping here. RGM_EAGAIN. */
+/* Inside a section that sees the entry: the mapping of its dimension here. RGM_EAGAIN, RGM_EIO. */
 int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
 	const struct mapping **ret_mapping, struct rgm_error *error);
+/* Its base alone, without a look at the list; NULL: ask reader_view(). */
+static inline const void *reader_base(
+	const struct rgm_slot *slot, uint32_t index, uint64_t dimension)
+{
+	const struct place *place = &slot->places[index];
+	if (__atomic_load_n(&place->dimension, __ATOMIC_ACQUIRE) != dimension)
+		return NULL;
+	const void *base = __atomic_load_n(&place->base, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&place->dimension, __ATOMIC_RELAXED) == dimension ? base : NULL;
+}
 /* Unmap what was dropped and is seen by nobody here. Under session.lock. */
 void reader_sweep(struct rgm_session *session);
 /* Prompt a sweep from inside a section if something was dropped since the last one. */
@@ -230,6 +254,9 @@ void reader_own_exit(struct rgm_session *session);
 void reader_close_slots(struct rgm_session *session);
 /* Every slot word of this process but slot 0 is 0 or at least `version`, after a barrier. */
 bool reader_slots_past(struct rgm_session *session, uint64_t version);
+
+/* --- views.c --- */
+int reader_fail_revoked(uint64_t version, struct rgm_error *error);
 
 /* --- hold.c --- */
 /* Clear the zombies whose children are gone. Under session.lock. */

@@ -143,7 +143,9 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 	session->holds = (void *)((char *)segment + ipc_holds_offset(reply->slots));
 	session->revoked = (const void *)((const char *)table + session->table->revoked_offset);
 	session->revoked += reply->place;
-	session->mapping_capacity = session->table->max_dimensions;
+	/* Whole leaves: no index that a look-up gives is behind it. */
+	session->mapping_capacity =
+		(session->table->max_dimensions + IPC_LEAF_ENTRIES - 1) & ~(IPC_LEAF_ENTRIES - 1);
 	return 0;
 }
 
@@ -163,12 +165,14 @@ static void choose_barrier(struct rgm_session *session, enum rgm_barrier barrier
 static int prepare(struct rgm_session *session)
 {
 	session->mappings = calloc(session->mapping_capacity, sizeof *session->mappings);
+	session->places = calloc(session->mapping_capacity, sizeof *session->places);
 	session->open_slots = calloc(session->slot_capacity, sizeof *session->open_slots);
 	session->hold_used = calloc(session->hold_capacity, sizeof *session->hold_used);
 	pthread_mutex_lock(&sessions_lock);
 	session->here = reader_cell_create();
 	pthread_mutex_unlock(&sessions_lock);
-	if (!session->mappings || !session->open_slots || !session->hold_used || !session->here)
+	if (!session->mappings || !session->places || !session->open_slots || !session->hold_used ||
+		!session->here)
 		return -ENOMEM;
 	*session->here = 1;
 	store32_release(&session->segment->slots_used, 1);
@@ -180,8 +184,7 @@ static int prepare(struct rgm_session *session)
  * manager hears of the hang-up. */
 static void dismantle(struct rgm_session *session)
 {
-	if (session->mappings)
-		reader_unmap_all(session);
+	reader_unmap_all(session);
 	reader_free_tokens(session);
 	if (session->segment)
 		os_unmap(session->segment, session->segment_bytes);

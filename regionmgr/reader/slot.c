@@ -51,11 +51,11 @@ static int unpin_unusual(struct rgm_slot *slot)
 	if (state->nested) {
 		state->nested--;
 		if (!state->nested && !state->guarded)
-			slot->words.revoked = state->session->revoked;
+			slot->words.revoked = slot->revoked;
 		return 0;
 	}
-	bool revoked = session_revoked(state->session, version);
-	slot->words.revoked = state->session->revoked;
+	bool revoked = slot_revoked(slot, version);
+	slot->words.revoked = slot->revoked;
 	ipc_section_exit(slot->claim);
 	int rc = section_damage(state);
 	return revoked ? RGM_EREVOKED : rc;
@@ -162,7 +162,8 @@ static void fill_slot(struct slot_state *state)
 	slot->table = session->table;
 	slot->claim = &session->slots[state->index];
 	slot->words.current = &session->table->current;
-	slot->words.revoked = session->revoked;
+	slot->words.revoked = slot->revoked = session->revoked;
+	slot->places = session->places;
 #ifndef POOL_RACE_BUILD
 	if (session->membarrier)
 		slot->words.word = &slot->claim->word;

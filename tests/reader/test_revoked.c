@@ -141,6 +141,45 @@ static void test_ways_out(void **state)
 	}
 }
 
+/* What a look-up finds in a version that was taken back is not told: its blocks may be in use anew. */
+static void test_look_ups(void **state)
+{
+	struct instance *instance = *state;
+	struct rgm_attach_options options = {
+		.size = sizeof options, .barrier = RGM_BARRIER_MEMBARRIER};
+	struct rgm_dimension dimension, found = {0};
+	struct rgm_dimension_info info = {.size = sizeof info};
+	struct rgm_layers view, kept;
+	struct rgm_hold *hold = NULL;
+	struct rgm_error error;
+	struct reader reader;
+	uint32_t cursor = 0;
+	start(instance);
+	reader_open(&reader, instance, &options);
+	reader_map(&reader, "small");
+	REQUIRE_EQUAL(rgm_pin(reader.slot), 0);
+	must(rgm_find(reader.slot, "small", &dimension, &error), &error);
+	must(rgm_layers_open(reader.slot, "small", &kept, &error), &error);
+	view = kept;
+	take_back(instance, reader.session, rgm_slot_version(reader.slot) + 1);
+	struct rgm_slot *slot = reader.slot;
+	REQUIRE_ERROR(rgm_find(slot, "small", &found, &error), RGM_EREVOKED, &error);
+	REQUIRE_ERROR(rgm_find(slot, "none", &found, &error), RGM_EREVOKED, &error);
+	REQUIRE_ERROR(rgm_layers_open(slot, "small", &view, &error), RGM_EREVOKED, &error);
+	REQUIRE_ERROR(
+		rgm_layers_open_dimension(slot, &dimension, &view, &error), RGM_EREVOKED, &error);
+	REQUIRE_ERROR(rgm_layers_open_dimension(slot, &found, &view, &error), RGM_EREVOKED, &error);
+	REQUIRE_ERROR(rgm_hold_take(slot, &dimension, &hold, &error), RGM_EREVOKED, &error);
+	REQUIRE_EQUAL(rgm_next_dimension(slot, &cursor, &info), RGM_EREVOKED);
+	REQUIRE(found.id == 0 && hold == NULL && memcmp(&view, &kept, sizeof view) == 0);
+	REQUIRE_EQUAL(rgm_unpin(slot), RGM_EREVOKED);
+	/* What needs a look of the library's own goes on once there is a version to look at. */
+	instance_put(instance, &small, 2);
+	reader_map(&reader, "small");
+	REQUIRE_EQUAL(reader_generation(&reader, &small), 2);
+	reader_close(&reader);
+}
+
 /* A slot that outlived its session is of no use, and does no harm. */
 static void test_after_detach(void **state)
 {
@@ -235,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		PREPARED_TEST(test_ways_out),
+		PREPARED_TEST(test_look_ups),
 		PREPARED_TEST(test_after_detach),
 #if !SUPPORT_RACE_BUILD
 		PREPARED_TEST(test_clone),

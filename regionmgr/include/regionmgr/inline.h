@@ -53,45 +53,47 @@ RGM_API int rgm_unpin_called(struct rgm_slot *slot);
 
 #if defined(RGM_INLINE_BODIES)
 #define RGM_INLINE extern __inline__ __attribute__((__gnu_inline__))
+/* Names in the bodies end in _: they shadow nothing of the program's. */
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-RGM_INLINE int rgm_pin(struct rgm_slot *slot)
+RGM_INLINE int rgm_pin(struct rgm_slot *slot_)
 {
-	const struct rgm_slot_words *words = (const struct rgm_slot_words *)(const void *)slot;
-	const uint64_t *current = words->current;
-	uint64_t *word = words->word;
-	uint64_t version;
+	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
+	const uint64_t *current_ = words_->current;
+	uint64_t *word_ = words_->word;
+	uint64_t version_;
 
-	if (__builtin_expect(word == NULL || __atomic_load_n(word, __ATOMIC_RELAXED) != 0, 0))
-		return rgm_pin_called(slot);
-	version = __atomic_load_n(current, __ATOMIC_ACQUIRE);
-	__atomic_store_n(word, version, __ATOMIC_RELEASE);
+	if (__builtin_expect(word_ == NULL || __atomic_load_n(word_, __ATOMIC_RELAXED) != 0, 0))
+		return rgm_pin_called(slot_);
+	version_ = __atomic_load_n(current_, __ATOMIC_ACQUIRE);
+	__atomic_store_n(word_, version_, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	if (__builtin_expect(__atomic_load_n(current, __ATOMIC_ACQUIRE) == version, 1))
+	if (__builtin_expect(__atomic_load_n(current_, __ATOMIC_ACQUIRE) == version_, 1))
 		return 0;
 	/* A newer version came in between. Nothing was read: out, and in again over there. */
-	__atomic_store_n(word, 0, __ATOMIC_RELEASE);
-	return rgm_pin_called(slot);
+	__atomic_store_n(word_, 0, __ATOMIC_RELEASE);
+	return rgm_pin_called(slot_);
 }
 
-RGM_INLINE int rgm_unpin(struct rgm_slot *slot)
+RGM_INLINE int rgm_unpin(struct rgm_slot *slot_)
 {
-	const struct rgm_slot_words *words = (const struct rgm_slot_words *)(const void *)slot;
-	uint64_t *word = words->word;
-	uint64_t version;
+	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
+	uint64_t *word_ = words_->word;
+	uint64_t version_;
 
-	if (__builtin_expect(word == NULL, 0))
-		return rgm_unpin_called(slot);
-	version = __atomic_load_n(word, __ATOMIC_RELAXED);
+	if (__builtin_expect(word_ == NULL, 0))
+		return rgm_unpin_called(slot_);
+	version_ = __atomic_load_n(word_, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	/* Below it: outside a section (0), revoked, or a case that the library marked. */
 	if (__builtin_expect(
-		    (int64_t)(version - __atomic_load_n(words->revoked, __ATOMIC_RELAXED)) < 0, 0))
-		return rgm_unpin_called(slot);
-	__atomic_store_n(word, 0, __ATOMIC_RELEASE);
+		    (int64_t)(version_ - __atomic_load_n(words_->revoked, __ATOMIC_RELAXED)) < 0,
+		    0))
+		return rgm_unpin_called(slot_);
+	__atomic_store_n(word_, 0, __ATOMIC_RELEASE);
 	return 0;
 }
 
