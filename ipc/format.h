@@ -32,6 +32,7 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <regionmgr/types.h>
 
@@ -42,6 +43,7 @@
 #define IPC_RING_ENTRIES   4096u
 #define IPC_LEAF_ENTRIES   32u
 #define IPC_MAX_DIMENSIONS 65536u
+#define IPC_NAMES_BITS_MAX 18u /* four places for each dimension */
 #define IPC_MAX_SLOTS      4096u
 #define IPC_MAX_HOLDS      65536u
 
@@ -99,25 +101,27 @@ struct ipc_top {
 	uint64_t reserved;        /*   24  the version's LSN, once there is a log */
 };
 
-/* Followed by 2^bits words (uint32_t): index of an entry + 1, or 0. A name's place is the top `bits`
- * bits of its hash (ipc_name_hash), then the next ones in turn; at most half are used. */
+/* Followed by 2^bits places (uint32_t): 0, or an entry's index in the low 16 bits and a tag of its name in
+ * the high ones. A name's first place and its tag are told by its hash (ipc_name_place, ipc_name_tag);
+ * then come the next places in turn. At most a quarter of them are used. */
 struct ipc_names {
 	uint32_t bits;     /*    0 */
 	uint32_t count;    /*    4 */
 	uint64_t reserved; /*    8 */
 };
 
+/* What a look-up reads stands in the first 64 bytes, a cache line, with names of up to 32 bytes. */
 struct ipc_dimension {
 	uint64_t id;             /*    0  never reused; 0: no dimension here */
-	uint32_t kind;           /*    8  enum rgm_kind */
-	uint32_t name_length;    /*   12 */
-	uint64_t root_offset;    /*   16  in the region */
-	uint64_t region_bytes;   /*   24  published size */
-	uint64_t window_bytes;   /*   32  what readers map */
-	uint64_t generation;     /*   40  number of changes */
-	uint64_t changed;        /*   48  version of the last change */
-	uint64_t reserved;       /*   56  applied LSN, once there is a log */
-	char name[RGM_NAME_MAX]; /*   64  padded with zeros; no NUL when it is full */
+	uint64_t root_offset;    /*    8  in the region */
+	uint64_t region_bytes;   /*   16  published size: all that the version reaches is below */
+	uint32_t kind;           /*   24  enum rgm_kind */
+	uint32_t name_length;    /*   28 */
+	char name[RGM_NAME_MAX]; /*   32  padded with zeros; no NUL when it is full */
+	uint64_t window_bytes;   /*   96  what readers map */
+	uint64_t generation;     /*  104  number of changes */
+	uint64_t changed;        /*  112  version of the last change */
+	uint64_t reserved;       /*  120  applied LSN, once there is a log */
 };
 
 struct ipc_segment {
@@ -156,8 +160,12 @@ static_assert(sizeof(struct ipc_ring_entry) == 16, "ring entry");
 static_assert(sizeof(struct ipc_top) == 32, "top block");
 static_assert(sizeof(struct ipc_names) == 16, "names block");
 static_assert(sizeof(struct ipc_dimension) == 128, "dimension entry");
-static_assert(offsetof(struct ipc_dimension, root_offset) == 16, "dimension entry");
-static_assert(offsetof(struct ipc_dimension, name) == 64, "dimension entry");
+static_assert(offsetof(struct ipc_dimension, root_offset) == 8, "dimension entry");
+static_assert(offsetof(struct ipc_dimension, kind) == 24, "dimension entry");
+static_assert(offsetof(struct ipc_dimension, name) == 32, "dimension entry");
+static_assert(offsetof(struct ipc_dimension, window_bytes) == 96, "dimension entry");
+static_assert(IPC_MAX_DIMENSIONS <= 1u << 16, "an index has 16 bits in the names block");
+static_assert(IPC_MAX_DIMENSIONS * 4 <= 1u << IPC_NAMES_BITS_MAX, "names block");
 static_assert(IPC_LEAF_ENTRIES * sizeof(struct ipc_dimension) == 4096, "a leaf is one page");
 static_assert(sizeof(struct ipc_segment) == 4096, "segment header");
 static_assert(offsetof(struct ipc_segment, slots_used) == 16, "segment header");
@@ -180,14 +188,56 @@ static inline uint64_t ipc_segment_bytes(uint32_t slots, uint32_t holds)
 	return (end + 4095) & ~4095ull;
 }
 
-/* Hash of a dimension's name: FNV-1a, 64 bits (offset basis 0xcbf29ce484222325, prime 0x100000001b3),
- * times 0x9e3779b97f4a7c15 so that the top bits are good. Part of the layout. */
+/* --- Names: part of the layout ---------------------------------------------------------------- */
+
+/* 1 to 8 bytes of a name as a word, the first byte lowest, the rest zero: no byte behind is read. */
+static inline uint64_t ipc_name_word(const char *name, size_t length)
+{
+	uint64_t word;
+	uint32_t low, high;
+	if (length >= sizeof word) {
+		memcpy(&word, name, sizeof word);
+		return word;
+	}
+	if (length >= sizeof low) {
+		/* Two halves that may overlap: the bytes they share are the same. */
+		memcpy(&low, name, sizeof low);
+		memcpy(&high, name + length - sizeof high, sizeof high);
+		return low | (uint64_t)high << 8 * (length - sizeof high);
+	}
+	/* First, middle, last: all there are. */
+	word = (unsigned char)name[0];
+	word |= (uint64_t)(unsigned char)name[length / 2] << 8 * (length / 2);
+	return word | (uint64_t)(unsigned char)name[length - 1] << 8 * (length - 1);
+}
+
+/* Hash of a dimension's name, taken as words of 8 bytes, the last one padded with zeros. Per word
+ * h = (h ^ word) * K; h ^= h >> 32; at last h * K. K = 0x9e3779b97f4a7c15, h begins as 2^63. */
 static inline uint64_t ipc_name_hash(const char *name, size_t length)
 {
-	uint64_t hash = 0xcbf29ce484222325ull;
-	for (size_t i = 0; i < length; i++)
-		hash = (hash ^ (unsigned char)name[i]) * 0x100000001b3ull;
+	uint64_t hash = 1ull << 63;
+	for (size_t at = 0; at < length; at += 8) {
+		size_t left = length - at;
+		hash = (hash ^ ipc_name_word(name + at, left)) * 0x9e3779b97f4a7c15ull;
+		hash ^= hash >> 32;
+	}
 	return hash * 0x9e3779b97f4a7c15ull;
+}
+
+/* Of a hash, with so many bits: the first place, by the highest bits; the tag by the next 16. A tag is
+ * never 0, so that no place that is used looks empty. */
+static inline uint32_t ipc_name_place(uint64_t hash, uint32_t bits)
+{
+	return (uint32_t)(hash >> (64 - bits));
+}
+static inline uint32_t ipc_name_tag(uint64_t hash, uint32_t bits)
+{
+	uint32_t tag = (uint32_t)(hash >> (48 - bits)) & 0xffffu;
+	return tag ? tag : 1;
+}
+static inline uint32_t ipc_place_of(uint64_t hash, uint32_t bits, uint32_t index)
+{
+	return ipc_name_tag(hash, bits) << 16 | index;
 }
 
 #endif

@@ -15,6 +15,9 @@
  *       … read what v reaches …            M6  reuse blocks with r <= c that no word or hold sees
  *   R6  word = 0             (release)
  *
+ * The way in and out that programs inline is regionmgr/inline.h: R1 to R6 in the same order. It stores
+ * 0 and begins anew over here where R5 goes back: a section in which nothing was read.
+ *
  * Argument. Let a reader be inside a section at v, past R4, and let the manager free a block with
  * b <= v < r <= c. The full barriers R3 and M3 are ordered one way or the other.
  *   - R3 before M3: M4 comes after R2's store and sees v (the block is kept: contradiction), or a
@@ -43,6 +46,25 @@
  *
  * `slots_used` and `holds_used` bound the scan. The reader raises them before R2 (before the hold's
  * stores), so the argument covers them as it covers the words.
+ *
+ * Revocation. A word of the table for each session, `revoked`, always at least 1: what that session saw
+ * of versions below it is void, and no longer kept. It is told when the section ends.
+ *
+ *   reader, leave                          manager
+ *   R6a acquire fence                      V1  revoked = r                     (release)
+ *   R6b r = revoked          (relaxed)     M3  full barrier
+ *   R6  word = 0; v < r: void              M4, M5 the session's words below r do not count
+ *                                          M6  reuse: stores into the blocks
+ *
+ * Claim: a section at v < r that read a byte stored by M6 finds r at R6b. As with a sequence lock: the
+ * reader loaded the byte before the fence R6a, the manager stored it behind the fence M3, and V1 comes
+ * before that; so the two fences are ordered, and R6b, behind the one, sees what was stored before the
+ * other. A section that is told r and read nothing new lost nothing but its result. Whoever reuses the
+ * block in another thread got it under a lock, behind M3. For a look-up in the middle of a section the
+ * same two steps stand behind its loads (ipc_section_revoked), before it believes them.
+ *
+ * Such a reader may read anything meanwhile, blocks in the middle of being written included. So what it
+ * follows is held against the bounds of table and region (ipc/table.h, regionmgr/reader/layers.c).
  *
  * What is not ordered: two readers, and a reader and the publication of unrelated news.
  *
@@ -90,6 +112,17 @@ static inline uint64_t ipc_section_enter(
 			return version;
 		version = again;
 	}
+}
+
+/* R6a and R6b: was the version taken back, as of all loads so far? */
+static inline bool ipc_section_revoked(const uint64_t *revoked, uint64_t version)
+{
+#ifdef POOL_RACE_BUILD
+	return version < load64_acquire(revoked);
+#else
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return version < load64_relaxed(revoked);
+#endif
 }
 
 /* R6. */

@@ -367,7 +367,7 @@ static void draft_plan(struct table *table, struct table_draft *draft)
 			draft->leaf_index[draft->leaves++] = leaf;
 	}
 	draft->names_bits = NAMES_BITS_LEAST;
-	while ((1u << draft->names_bits) < 2 * draft->dimension_count)
+	while ((1u << draft->names_bits) < 4 * draft->dimension_count)
 		draft->names_bits++;
 }
 
@@ -410,11 +410,11 @@ static void draft_write_names(struct table *table, struct table_draft *draft)
 				entry = &draft->changes[i].entry;
 		if (entry->id == 0)
 			continue;
-		uint32_t place = (uint32_t)(ipc_name_hash(entry->name, entry->name_length) >>
-					    (64 - draft->names_bits));
+		uint64_t hash = ipc_name_hash(entry->name, entry->name_length);
+		uint32_t place = ipc_name_place(hash, draft->names_bits);
 		while (places[place])
 			place = (place + 1) & mask;
-		places[place] = index + 1;
+		places[place] = ipc_place_of(hash, draft->names_bits, index);
 	}
 }
 

@@ -2,8 +2,10 @@
 /*
  * Forks of a process that reads.
  *
- * Sections: `here`, a word in a page that the kernel gives to a forked child as zeros, tells every
- * call that this is not the process that attached.
+ * Sections: slots, and the word `here` of a session, stand in cells: pieces of pages that the kernel
+ * gives to a forked child as zeros, also to one that no handler saw. That tells every call, the inlined
+ * ones included, that this is not the process that attached. Where the kernel refuses to wipe pages, the
+ * fork handler does it.
  *
  * Holds: they stay in force for the children. Before a fork, a session with holds alive opens a new
  * description of its *token*, a memory object of one page, locks it (OFD, shared), maps it and closes
@@ -19,6 +21,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -49,20 +52,62 @@ int reader_fail_forked(struct rgm_error *error)
 	return RGM_EFORKED;
 }
 
-uint64_t *reader_here_create(void)
+/* --- Cells ------------------------------------------------------------------------------------ */
+
+#define CELL_BYTES 64u
+#define PAGE_BYTES 4096u
+#define PAGE_CELLS (PAGE_BYTES / CELL_BYTES)
+
+/* Under sessions_lock. Pages are kept for good: as many as were ever needed at once. In a child, cells
+ * that it inherited stay taken until it closes what stood in them. */
+static struct cells {
+	struct cells *next;
+	uint64_t used; /* a bit a cell */
+	char *page;
+} * all_cells;
+
+static_assert(PAGE_CELLS == 64, "a bit a cell");
+
+static struct cells *add_cells(void)
 {
+	struct cells *cells = calloc(1, sizeof *cells);
 	void *page;
-	/* Where the kernel refuses to wipe it, the fork handler still stores the zero. */
-	if (os_page_wiped_on_fork(&page))
+	if (!cells)
 		return NULL;
-	uint64_t *here = page;
-	*here = 1;
-	return here;
+	if (os_page_wiped_on_fork(&page)) {
+		free(cells);
+		return NULL;
+	}
+	cells->page = page;
+	cells->next = all_cells;
+	all_cells = cells;
+	return cells;
 }
 
-void reader_here_destroy(uint64_t *here)
+void *reader_cell_create(void)
 {
-	os_release(here, 4096);
+	struct cells *cells = all_cells;
+	while (cells && cells->used == UINT64_MAX)
+		cells = cells->next;
+	if (!cells)
+		cells = add_cells();
+	if (!cells)
+		return NULL;
+	unsigned place = (unsigned)__builtin_ctzll(~cells->used);
+	cells->used |= 1ull << place;
+	return memset(cells->page + (size_t)place * CELL_BYTES, 0, CELL_BYTES);
+}
+
+void reader_cell_destroy(void *cell)
+{
+	for (struct cells *cells = all_cells; cell && cells; cells = cells->next) {
+		size_t offset = (size_t)((uintptr_t)cell - (uintptr_t)cells->page);
+		if (offset >= PAGE_BYTES)
+			continue;
+		memset(cell, 0, CELL_BYTES);
+		cells->used &= ~(1ull << offset / CELL_BYTES);
+		return;
+	}
 }
 
 /* --- Tokens ----------------------------------------------------------------------------------- */
@@ -214,8 +259,9 @@ static void after_fork_child(void)
 	urcu_bp_after_fork_child();
 	urcu_bp_call_rcu_after_fork_child();
 	guard_after_fork();
+	for (const struct cells *cells = all_cells; cells; cells = cells->next)
+		memset(cells->page, 0, PAGE_BYTES);
 	for (struct rgm_session *session = sessions; session; session = session->next) {
-		__atomic_store_n(session->here, 0, __ATOMIC_RELAXED);
 		if (session->socket >= 0)
 			close(session->socket);
 		session->socket = -1;

@@ -72,9 +72,10 @@ static struct rgm_hold *store(struct rgm_session *session, const struct rgm_slot
 	}
 	*hold = (struct rgm_hold){.session = session,
 		.dimension = entry->id,
-		.version = slot->version,
+		.version = slot_version(slot),
 		.base = mapping->base,
 		.root_offset = entry->root_offset,
+		.region_bytes = entry->region_bytes,
 		.kind = entry->kind,
 		.index = index,
 		.mapping = mapping,
@@ -94,14 +95,21 @@ int rgm_hold_take(struct rgm_slot *slot, const struct rgm_dimension *dimension,
 	struct rgm_hold **ret_hold, struct rgm_error *error)
 {
 	READER_NOT_CANCELLED;
-	if (reader_forked(slot->here))
+	if (slot_forked(slot))
 		return reader_fail_forked(error);
-	if (slot->version == 0)
+	uint64_t version = slot_version(slot);
+	if (version == 0)
 		return pool_fail(error, -EINVAL, "a hold is taken inside a section");
-	struct rgm_session *session = slot->session;
-	const struct ipc_top *top = ipc_table_top(slot->table, slot->version);
-	const struct ipc_dimension *entry = ipc_table_at(slot->table, top, dimension->index);
-	if (!entry || entry->id != dimension->id || !entry->id)
+	struct rgm_session *session = slot->state->session;
+	const struct ipc_dimension *found =
+		ipc_index_at(slot_index(slot, version), dimension->index);
+	struct ipc_dimension copy = {0};
+	if (found)
+		copy = *found;
+	if (slot_revoked(slot, version))
+		return reader_fail_revoked(version, error);
+	const struct ipc_dimension *entry = &copy;
+	if (!entry->id || entry->id != dimension->id)
 		return pool_fail(error, RGM_EGONE, "the dimension is not in this version any more");
 	const struct mapping *mapping;
 	int rc = reader_view(slot, entry, dimension->index, &mapping, error);
@@ -109,9 +117,9 @@ int rgm_hold_take(struct rgm_slot *slot, const struct rgm_dimension *dimension,
 		return rc;
 	pthread_mutex_lock(&session->lock);
 	reader_reap_holds(session);
-	struct rgm_hold *hold = find_alive(session, entry->id, slot->version);
+	struct rgm_hold *hold = find_alive(session, entry->id, version);
 	if (!hold)
-		hold = revive(session, entry->id, slot->version);
+		hold = revive(session, entry->id, version);
 	if (!hold)
 		hold = store(session, slot, entry, mapping, &rc);
 	if (hold)

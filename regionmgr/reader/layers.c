@@ -3,21 +3,28 @@
  * Reading layers in place.
  *
  * Every byte read here is immutable for as long as the view lives, and the manager verified the
- * directory's structure before it was published: nothing is checked, loaded atomically or ordered.
- * The acquire that makes these bytes visible is the one by which the section found its version.
+ * directory's structure before it was published. The acquire that makes these bytes visible is the one
+ * by which the section found its version.
  *
- * Except that in a session with RGM_ATTACH_GUARD_SIGBUS any page can turn into zeros while it is read
- * (ipc/guard.h): the view may then end early or show empty layers, but never leads out of the region.
- * Hence a leaf's magic is looked at, and counts are compared with >=.
+ * Except that the section's version may be taken back from the session while it reads (ipc/slot.h): the
+ * blocks then turn into anything, content of somebody's choice included; and that with
+ * RGM_ATTACH_GUARD_SIGBUS any page can turn into zeros (ipc/guard.h). The view may then end early or
+ * show what is void, but it never leads out of the first `bytes` bytes of the region, which are on the
+ * disk. Hence every number found in there is loaded once, by an atomic load that the compiler does not
+ * repeat, and held against them. That costs a few instructions a layer and no cache line but the
+ * name's, whose NUL is looked at.
  *
- * The position of a view is (leaf, entry); leaf NULL means the end. A view with a position has
- * entry < leaf->entry_count, so that stepping reads first and looks for the next leaf afterwards.
+ * The position of a view is (leaf_index, entry); `leaf` NULL means that nothing was looked at since it
+ * came there. Behind the last leaf is the end.
  */
 #include <string.h>
 
 #include "dimensions/layers_format.h"
+#include "ipc/atomic.h"
 #include "pool/crc32c.h"
 #include "regionmgr/reader/layers_view.h"
+
+#define AT_END UINT32_MAX /* no leaf has this index */
 
 static const struct layers_root no_content;
 
@@ -26,30 +33,81 @@ static const void *at_page(const struct rgm_layers *layers, uint64_t page)
 	return (const char *)layers->base + page * RGM_PAGE_BYTES;
 }
 
+/* Bytes from a block's start to the end of what may be followed. */
+static inline uint64_t room_of(const struct rgm_layers *layers, const void *block)
+{
+	return layers->bytes - (uint64_t)((const char *)block - (const char *)layers->base);
+}
+
+/* A string of a block and its NUL lie in the room. */
+static inline bool string_fits(uint64_t room, uint32_t offset, uint32_t length)
+{
+	return (uint64_t)offset + length < room;
+}
+
+/* The same with the NUL really there; else NULL. */
+static inline const char *string_in(
+	const void *block, uint64_t room, uint32_t offset, uint32_t length)
+{
+	const char *string = layers_string(block, offset);
+
+	return string_fits(room, offset, length) && string[length] == '\0' ? string : NULL;
+}
+
+/* Of no_content it is 0, whatever the room. */
+static uint32_t ref_count(const struct rgm_layers *layers)
+{
+	const struct layers_root *root = layers->root;
+	uint32_t count = load32_relaxed(&root->leaf_count);
+	uint64_t most = (room_of(layers, root) - sizeof(*root)) / sizeof(struct layers_ref);
+
+	return count < most ? count : (uint32_t)most;
+}
+
+static uint32_t entry_count(const struct layers_leaf *leaf, uint64_t room)
+{
+	uint32_t count = load32_relaxed(&leaf->entry_count);
+	uint64_t most = (room - sizeof(*leaf)) / sizeof(struct layers_entry);
+
+	return count < most ? count : (uint32_t)most;
+}
+
 static const struct layers_leaf *leaf_at(const struct rgm_layers *layers, uint32_t index)
 {
 	const struct layers_root *root = layers->root;
+	const struct layers_leaf *leaf;
+	uint64_t page;
 
-	if (index >= root->leaf_count)
+	if (index >= ref_count(layers))
 		return NULL;
-	const struct layers_leaf *leaf = at_page(layers, layers_refs(root)[index].page);
-	return __builtin_expect(leaf->magic == LAYERS_LEAF_MAGIC, 1) ? leaf : NULL;
+	page = load64_relaxed(&layers_refs(root)[index].page);
+	if (page >= layers->bytes / RGM_PAGE_BYTES)
+		return NULL;
+	leaf = at_page(layers, page);
+	return __builtin_expect(load64_relaxed(&leaf->magic) == LAYERS_LEAF_MAGIC, 1) ? leaf : NULL;
 }
 
 static void set_position(struct rgm_layers *layers, uint32_t leaf_index, uint32_t entry)
 {
+	layers->leaf = NULL;
 	layers->leaf_index = leaf_index;
-	layers->leaf = leaf_at(layers, leaf_index);
 	layers->entry = entry;
 }
 
-void layers_view_init(
-	struct rgm_layers *layers, const void *base, uint64_t root_offset, uint64_t version)
+void layers_view_init(struct rgm_layers *layers, const void *base, uint64_t bytes,
+	uint64_t root_offset, uint64_t version)
 {
-	layers->base = base;
-	layers->root = root_offset ? (const char *)base + root_offset : (const void *)&no_content;
-	layers->version = version;
-	layers->prefix = NULL;
+	bool content = root_offset != 0 && root_offset % RGM_PAGE_BYTES == 0 &&
+	               bytes >= RGM_PAGE_BYTES && root_offset <= bytes - RGM_PAGE_BYTES;
+
+	*layers = (struct rgm_layers){.version = version,
+		.base = base,
+		.root = content ? (const char *)base + root_offset : (const void *)&no_content,
+		.bytes = bytes};
+}
+
+void layers_view_rewind(struct rgm_layers *layers)
+{
 	layers->prefix_length = 0;
 	set_position(layers, 0, 0);
 }
@@ -69,84 +127,148 @@ uint64_t rgm_layers_version(const struct rgm_layers *layers)
 	return layers->version;
 }
 
-static struct rgm_span span_of(const struct rgm_layers *layers, const struct layers_entry *entry)
+/* An entry, as much of it as was held against the bounds. */
+struct found {
+	const struct layers_leaf *leaf;
+	const struct layers_entry *entry;
+	uint64_t room; /* of the leaf */
+	const char *name;
+	uint32_t name_length;
+};
+
+static inline bool entry_at(const struct rgm_layers *layers, const struct layers_leaf *leaf,
+	uint32_t index, struct found *found)
 {
-	return (struct rgm_span){
-		.data = entry->size > 0 ? at_page(layers, entry->page) : NULL,
-		.size = (size_t)entry->size,
-	};
+	uint64_t room = room_of(layers, leaf);
+	const struct layers_entry *entry = &layers_entries(leaf)[index];
+
+	if (index >= load32_relaxed(&leaf->entry_count) ||
+		sizeof(*leaf) + (index + 1ull) * sizeof(*entry) > room)
+		return false;
+	found->leaf = leaf;
+	found->entry = entry;
+	found->room = room;
+	found->name_length = load32_relaxed(&entry->name_length);
+	found->name =
+		string_in(leaf, room, load32_relaxed(&entry->name_offset), found->name_length);
+	return found->name != NULL;
 }
 
-static void fill_layer(const struct rgm_layers *layers, const struct layers_leaf *leaf,
-	const struct layers_entry *entry, struct rgm_layer *ret_layer)
+static inline bool span_of(const struct rgm_layers *layers, const struct layers_entry *entry,
+	struct rgm_span *ret_span)
 {
-	*ret_layer = (struct rgm_layer){
-		.name = layers_string(leaf, entry->name_offset),
-		.name_length = entry->name_length,
-		.data = span_of(layers, entry),
+	uint64_t page = load64_relaxed(&entry->page), size = load64_relaxed(&entry->size);
+
+	if (size == 0) {
+		*ret_span = (struct rgm_span){0};
+		return true;
+	}
+	if (page >= layers->bytes / RGM_PAGE_BYTES || size > layers->bytes - page * RGM_PAGE_BYTES)
+		return false;
+	*ret_span = (struct rgm_span){.data = at_page(layers, page), .size = (size_t)size};
+	return true;
+}
+
+static bool fill_layer(
+	const struct rgm_layers *layers, const struct found *found, struct rgm_layer *ret_layer)
+{
+	const struct layers_entry *entry = found->entry;
+	uint32_t media_offset = load32_relaxed(&entry->media_offset);
+	struct rgm_layer layer = {
+		.name = found->name,
+		.name_length = found->name_length,
 		.crc32c = entry->crc32c,
 		.time_ns = entry->time_ns,
 		.version = entry->born,
-		.media_type = entry->media_offset ? layers_string(leaf, entry->media_offset) : NULL,
 	};
+
+	if (!span_of(layers, entry, &layer.data))
+		return false;
+	if (media_offset != 0) {
+		layer.media_type = string_in(found->leaf, found->room, media_offset,
+			load32_relaxed(&entry->media_length));
+		if (!layer.media_type)
+			return false;
+	}
+	*ret_layer = layer;
+	return true;
 }
 
-/* The entry at the position, if it has the prefix, and step behind it. NULL: the end. */
-static inline const struct layers_entry *step(struct rgm_layers *layers)
+/* The entry at the position, if it has the prefix, and step behind it. False: the end. */
+static inline bool step(struct rgm_layers *layers, struct found *found)
 {
 	const struct layers_leaf *leaf = layers->leaf;
-	const struct layers_entry *entry;
 
-	if (!leaf)
-		return NULL;
-	entry = &layers_entries(leaf)[layers->entry];
-	if (layers->prefix_length > 0 &&
-		(entry->name_length < layers->prefix_length ||
-			memcmp(layers_string(leaf, entry->name_offset), layers->prefix,
-				layers->prefix_length) != 0)) {
-		layers->leaf = NULL;
-		return NULL;
+	if (!leaf) {
+		leaf = leaf_at(layers, layers->leaf_index);
+		if (!leaf)
+			return false;
+		layers->leaf = leaf;
 	}
-	if (++layers->entry >= leaf->entry_count)
+	if (!entry_at(layers, leaf, layers->entry, found) ||
+		(layers->prefix_length > 0 &&
+			(found->name_length < layers->prefix_length ||
+				memcmp(found->name, layers->prefix, layers->prefix_length) != 0))) {
+		set_position(layers, AT_END, 0);
+		return false;
+	}
+	if (++layers->entry >= load32_relaxed(&leaf->entry_count))
 		set_position(layers, layers->leaf_index + 1, 0);
-	return entry;
+	return true;
 }
 
 bool rgm_layers_next(struct rgm_layers *layers, const char **ret_name, struct rgm_span *ret_span)
 {
-	const struct layers_leaf *leaf = layers->leaf;
-	const struct layers_entry *entry = step(layers);
+	struct found found;
 
-	if (!entry)
+	if (!step(layers, &found))
 		return false;
-	*ret_name = layers_string(leaf, entry->name_offset);
-	*ret_span = span_of(layers, entry);
+	if (!span_of(layers, found.entry, ret_span)) {
+		set_position(layers, AT_END, 0);
+		return false;
+	}
+	*ret_name = found.name;
 	return true;
 }
 
 bool rgm_layers_next_layer(struct rgm_layers *layers, struct rgm_layer *ret_layer)
 {
-	const struct layers_leaf *leaf = layers->leaf;
-	const struct layers_entry *entry = step(layers);
+	struct found found;
 
-	if (!entry)
+	if (!step(layers, &found))
 		return false;
-	fill_layer(layers, leaf, entry, ret_layer);
+	if (!fill_layer(layers, &found, ret_layer)) {
+		set_position(layers, AT_END, 0);
+		return false;
+	}
 	return true;
 }
 
-/* The last leaf whose first name is not behind `name`; the first leaf if there is none. */
-static uint32_t find_leaf(const struct layers_root *root, const char *name, size_t name_length)
+/* Order of a block's string and a name; what would lead outside counts as behind. */
+static int compare(const void *block, uint64_t room, const uint32_t *offset_word,
+	const uint32_t *length_word, const char *name, size_t name_length)
 {
-	const struct layers_ref *refs = layers_refs(root);
-	uint32_t low = 0;
-	uint32_t high = root->leaf_count;
+	uint32_t offset = load32_relaxed(offset_word), length = load32_relaxed(length_word);
 
-	while (high - low > 1) {
+	if (!string_fits(room, offset, length))
+		return 1;
+	return layers_compare(layers_string(block, offset), length, name, name_length);
+}
+
+/* The last leaf whose first name is not behind `name`; the first leaf if there is none. */
+static uint32_t find_leaf(const struct rgm_layers *layers, const char *name, size_t name_length)
+{
+	const struct layers_root *root = layers->root;
+	const struct layers_ref *refs = layers_refs(root);
+	uint64_t room = room_of(layers, root);
+	uint32_t low = 0;
+	uint32_t high = ref_count(layers);
+
+	while (low < high && high - low > 1) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (layers_compare(layers_string(root, refs[middle].name_offset),
-			    refs[middle].name_length, name, name_length) <= 0)
+		if (compare(root, room, &refs[middle].name_offset, &refs[middle].name_length, name,
+			    name_length) <= 0)
 			low = middle;
 		else
 			high = middle;
@@ -154,18 +276,20 @@ static uint32_t find_leaf(const struct layers_root *root, const char *name, size
 	return low;
 }
 
-/* The first entry whose name is not before `name`; entry_count if there is none. */
-static uint32_t find_entry(const struct layers_leaf *leaf, const char *name, size_t name_length)
+/* The first entry whose name is not before `name`; the number of entries if there is none. */
+static uint32_t find_entry(const struct rgm_layers *layers, const struct layers_leaf *leaf,
+	const char *name, size_t name_length)
 {
 	const struct layers_entry *entries = layers_entries(leaf);
+	uint64_t room = room_of(layers, leaf);
 	uint32_t low = 0;
-	uint32_t high = leaf->entry_count;
+	uint32_t high = entry_count(leaf, room);
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (layers_compare(layers_string(leaf, entries[middle].name_offset),
-			    entries[middle].name_length, name, name_length) < 0)
+		if (compare(leaf, room, &entries[middle].name_offset, &entries[middle].name_length,
+			    name, name_length) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -175,39 +299,37 @@ static uint32_t find_entry(const struct layers_leaf *leaf, const char *name, siz
 
 void rgm_layers_seek(struct rgm_layers *layers, const char *prefix)
 {
-	uint32_t index;
+	const struct layers_leaf *leaf;
+	uint32_t index, entry;
 
 	layers->prefix = prefix;
 	layers->prefix_length = prefix ? strlen(prefix) : 0;
-	if (layers->prefix_length == 0) {
-		set_position(layers, 0, 0);
+	set_position(layers, 0, 0);
+	if (layers->prefix_length == 0)
+		return;
+	index = find_leaf(layers, prefix, layers->prefix_length);
+	leaf = leaf_at(layers, index);
+	if (!leaf) {
+		set_position(layers, AT_END, 0);
 		return;
 	}
-	index = find_leaf(layers->root, prefix, layers->prefix_length);
-	set_position(layers, index, 0);
-	if (!layers->leaf)
-		return;
-	layers->entry = find_entry(layers->leaf, prefix, layers->prefix_length);
-	if (layers->entry >= ((const struct layers_leaf *)layers->leaf)->entry_count)
+	entry = find_entry(layers, leaf, prefix, layers->prefix_length);
+	if (entry >= entry_count(leaf, room_of(layers, leaf)))
 		set_position(layers, index + 1, 0);
+	else
+		set_position(layers, index, entry);
 }
 
 int rgm_layers_get(const struct rgm_layers *layers, const char *name, struct rgm_layer *ret_layer)
 {
 	size_t name_length = strlen(name);
-	const struct layers_leaf *leaf =
-		leaf_at(layers, find_leaf(layers->root, name, name_length));
-	const struct layers_entry *entry;
-	uint32_t index;
+	const struct layers_leaf *leaf = leaf_at(layers, find_leaf(layers, name, name_length));
+	struct found found;
 
-	if (!leaf)
+	if (!leaf || !entry_at(layers, leaf, find_entry(layers, leaf, name, name_length), &found) ||
+		found.name_length != name_length || memcmp(found.name, name, name_length) != 0 ||
+		!fill_layer(layers, &found, ret_layer))
 		return RGM_ENOLAYER;
-	index = find_entry(leaf, name, name_length);
-	entry = &layers_entries(leaf)[index];
-	if (index >= leaf->entry_count || entry->name_length != name_length ||
-		memcmp(layers_string(leaf, entry->name_offset), name, name_length) != 0)
-		return RGM_ENOLAYER;
-	fill_layer(layers, leaf, entry, ret_layer);
 	return 0;
 }
 

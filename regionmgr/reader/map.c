@@ -43,23 +43,48 @@ static void free_later(struct mapping *mapping)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* --- Places ----------------------------------------------------------------------------------- */
+
+static void clear_place(struct rgm_session *session, const struct mapping *mapping)
+{
+	struct place *place = &session->places[mapping->index];
+	if (place->dimension == mapping->dimension)
+		__atomic_store_n(&place->dimension, 0, __ATOMIC_RELEASE);
+}
+
+/* The 0 is seen by whoever sees the new base, the base by whoever sees the new dimension. */
+static void set_place(struct rgm_session *session, const struct mapping *mapping)
+{
+	struct place *place = &session->places[mapping->index];
+	__atomic_store_n(&place->dimension, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&place->base, mapping->base, __ATOMIC_RELEASE);
+	__atomic_store_n(&place->dimension, mapping->dimension, __ATOMIC_RELEASE);
+}
+
 /* --- Sweeping --------------------------------------------------------------------------------- */
 
-/* Mark what the version does not have any more. Inside the library's own section. */
-static void mark_gone(struct rgm_session *session, uint64_t version)
+/* Mark what the version does not have any more. Inside the library's own section. False: the version
+ * was taken back meanwhile, as from a process that was stopped in here. */
+static bool mark_gone(struct rgm_session *session, uint64_t version)
 {
-	const struct ipc_top *top = ipc_table_top(session->table, version);
+	struct ipc_index index = ipc_index_open(session->table, version);
 	for (uint32_t i = 0; i < session->mapping_capacity; i++) {
-		const struct ipc_dimension *entry = ipc_table_at(session->table, top, i);
+		if (!session->mappings[i])
+			continue;
+		const struct ipc_dimension *entry = ipc_index_at(&index, i);
+		uint64_t id = entry ? load64_relaxed(&entry->id) : 0;
+		if (ipc_section_revoked(session->revoked, version))
+			return false;
 		for (struct mapping *mapping = session->mappings[i]; mapping;
 			mapping = mapping->older) {
-			if (mapping->gone || (entry && entry->id == mapping->dimension))
+			if (mapping->gone || id == mapping->dimension)
 				continue;
 			mapping->gone = version;
 			session->gone++;
 			session->mapped--;
 		}
 	}
+	return true;
 }
 
 static void sweep_index(struct rgm_session *session, struct mapping **place)
@@ -73,6 +98,7 @@ static void sweep_index(struct rgm_session *session, struct mapping **place)
 		}
 		rcu_set_pointer(place, mapping->older);
 		session->gone--;
+		clear_place(session, mapping);
 		unmap(mapping);
 		free_later(mapping);
 	}
@@ -83,10 +109,10 @@ void reader_sweep(struct rgm_session *session)
 	uint64_t dropped = load64_acquire(&session->table->dropped);
 	if (dropped != atomic_load_explicit(&session->swept, memory_order_relaxed)) {
 		uint64_t version = reader_own_enter(session);
-		mark_gone(session, version);
+		bool whole = mark_gone(session, version);
 		reader_own_exit(session);
 		/* `dropped` is stored before the version: seen here, that version is seen too. */
-		if (version >= dropped)
+		if (whole && version >= dropped)
 			atomic_store_explicit(&session->swept, dropped, memory_order_relaxed);
 	}
 	for (uint32_t i = 0; session->gone && i < session->mapping_capacity; i++)
@@ -110,7 +136,7 @@ void reader_notice(struct rgm_session *session)
 /* Nobody looks any more: the nodes go at once. */
 void reader_unmap_all(struct rgm_session *session)
 {
-	for (uint32_t i = 0; i < session->mapping_capacity; i++) {
+	for (uint32_t i = 0; session->mappings && i < session->mapping_capacity; i++) {
 		while (session->mappings[i]) {
 			struct mapping *mapping = session->mappings[i];
 			session->mappings[i] = mapping->older;
@@ -119,7 +145,9 @@ void reader_unmap_all(struct rgm_session *session)
 		}
 	}
 	free(session->mappings);
+	free(session->places);
 	session->mappings = NULL;
+	session->places = NULL;
 }
 
 /* --- Mapping ---------------------------------------------------------------------------------- */
@@ -177,22 +205,50 @@ static int fetch(struct rgm_session *session, uint64_t dimension, uint32_t index
 	}
 	mapping->older = session->mappings[index];
 	rcu_set_pointer(&session->mappings[index], mapping);
+	/* Look-ups of a guarded session come by the list, where damage is asked for. */
+	if (!session->guard)
+		set_place(session, mapping);
 	session->mapped++;
 	return 0;
 }
 
-/* Under session.lock. The entry is read inside the library's own section, then let go. */
-static int map_entry(struct rgm_session *session, uint32_t index, const struct ipc_dimension *entry,
-	struct rgm_error *error)
+/* What mapping needs to know of an entry. */
+struct wanted {
+	uint64_t dimension; /* 0: there is none */
+	uint32_t index;
+	uint32_t kind;
+	char name[RGM_NAME_MAX + 1];
+};
+
+/* Look in the library's own section, by name or, where that is NULL, by wanted->index. Again if the
+ * version was taken back in the middle. False: beyond the table's end. Under session.lock. */
+static bool look(struct rgm_session *session, const char *name, struct wanted *wanted)
 {
-	struct ipc_dimension copy = *entry;
-	char name[RGM_NAME_MAX + 1] = {0};
-	memcpy(name, copy.name, sizeof copy.name);
-	reader_own_exit(session);
+	for (;;) {
+		uint64_t version = reader_own_enter(session);
+		struct ipc_index index = ipc_index_open(session->table, version);
+		const struct ipc_dimension *entry =
+			name ? ipc_index_find(&index, name, strlen(name), &wanted->index)
+			     : ipc_index_at(&index, wanted->index);
+		wanted->dimension = entry ? load64_relaxed(&entry->id) : 0;
+		wanted->kind = entry ? load32_relaxed(&entry->kind) : 0;
+		if (entry)
+			memcpy(wanted->name, entry->name, sizeof entry->name);
+		bool void_now = ipc_section_revoked(session->revoked, version);
+		reader_own_exit(session);
+		if (!void_now)
+			return entry != NULL;
+	}
+}
+
+/* Under session.lock. */
+static int map_wanted(
+	struct rgm_session *session, const struct wanted *wanted, struct rgm_error *error)
+{
 	reader_sweep(session);
-	if (reader_find_mapping(session, index, copy.id))
+	if (reader_find_mapping(session, wanted->index, wanted->dimension))
 		return 0;
-	return fetch(session, copy.id, index, copy.kind, name, error);
+	return fetch(session, wanted->dimension, wanted->index, wanted->kind, wanted->name, error);
 }
 
 int rgm_map(struct rgm_session *session, const char *name, struct rgm_error *error)
@@ -203,17 +259,12 @@ int rgm_map(struct rgm_session *session, const char *name, struct rgm_error *err
 	int rc = ipc_check_name("dimension", name, error);
 	if (rc)
 		return rc;
+	struct wanted wanted = {0};
 	pthread_mutex_lock(&session->lock);
-	uint64_t version = reader_own_enter(session);
-	uint32_t index;
-	const struct ipc_dimension *entry = ipc_table_find(
-		session->table, ipc_table_top(session->table, version), name, strlen(name), &index);
-	if (entry) {
-		rc = map_entry(session, index, entry, error);
-	} else {
-		reader_own_exit(session);
+	if (look(session, name, &wanted))
+		rc = map_wanted(session, &wanted, error);
+	else
 		rc = pool_fail(error, RGM_ENODIM, "there is no dimension '%s'", name);
-	}
 	pthread_mutex_unlock(&session->lock);
 	return rc;
 }
@@ -223,19 +274,13 @@ int rgm_map_all(struct rgm_session *session, struct rgm_error *error)
 	READER_NOT_CANCELLED;
 	if (reader_forked(session->here))
 		return reader_fail_forked(error);
+	struct wanted wanted = {0};
 	int rc = 0;
 	pthread_mutex_lock(&session->lock);
-	for (uint32_t index = 0; rc == 0; index++) {
-		uint64_t version = reader_own_enter(session);
-		const struct ipc_top *top = ipc_table_top(session->table, version);
-		const struct ipc_dimension *entry = ipc_table_at(session->table, top, index);
-		if (!entry || !entry->id) {
-			reader_own_exit(session);
-			if (!entry)
-				break;
+	for (; rc == 0 && look(session, NULL, &wanted); wanted.index++) {
+		if (!wanted.dimension)
 			continue;
-		}
-		rc = map_entry(session, index, entry, error);
+		rc = map_wanted(session, &wanted, error);
 		/* Not for us, or dropped a moment ago: the others are. */
 		if (rc == RGM_EREFUSED || rc == RGM_ENODIM)
 			rc = 0;
@@ -246,53 +291,36 @@ int rgm_map_all(struct rgm_session *session, struct rgm_error *error)
 
 /* --- Looking, inside a section ---------------------------------------------------------------- */
 
-/* The node of an entry, looked up among the session's. */
-static int look_up(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
-	const struct mapping **ret_mapping, struct rgm_error *error)
-{
-	urcu_bp_read_lock();
-	const struct mapping *mapping = reader_find_mapping(slot->session, index, entry->id);
-	urcu_bp_read_unlock();
-	if (!mapping) {
-		pool_fail(error, RGM_EAGAIN, "dimension '%.*s' is not mapped in this process",
-			(int)entry->name_length, entry->name);
-		pool_hint(error, "call rgm_map() outside the section");
-		return RGM_EAGAIN;
-	}
-	/* Beyond the read section the node stays too: it is freed only after it was unmapped, and that
-	 * waits for this slot's word. */
-	slot->recent[index % SLOT_RECENT] = (struct recent){entry->id, mapping};
-	*ret_mapping = mapping;
-	return 0;
-}
-
 /* Has the guard repaired a fault in this window? Then it shows zeros that nobody wrote. */
 static int check_damage(struct rgm_slot *slot, const struct ipc_dimension *entry,
 	const struct mapping *mapping, struct rgm_error *error)
 {
-	if (!slot->guarded) {
-		slot->guarded = true;
-		slot->hits = guard_hits();
-	}
+	slot_saw_guarded(slot);
 	if (__atomic_load_n(&mapping->damage, __ATOMIC_RELAXED) == 0)
 		return 0;
-	slot->hits = UINT64_MAX;
+	slot->state->hits = UINT64_MAX;
 	return pool_fail(error, RGM_EIO,
-		"dimension '%.*s': its region file was damaged from outside",
-		(int)entry->name_length, entry->name);
+		"dimension '%.*s': its region file was damaged from outside", RGM_NAME_MAX,
+		entry->name);
 }
 
+/* Beyond the RCU read section the node stays too: it is freed only after its window was unmapped, and
+ * that waits for this slot's word. */
 int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
 	const struct mapping **ret_mapping, struct rgm_error *error)
 {
-	const struct recent *recent = &slot->recent[index % SLOT_RECENT];
-	const struct mapping *mapping = recent->mapping;
-	if (__builtin_expect(recent->dimension != entry->id, 0)) {
-		int rc = look_up(slot, entry, index, &mapping, error);
-		if (rc)
-			return rc;
+	struct rgm_session *session = slot->state->session;
+	urcu_bp_read_lock();
+	const struct mapping *mapping =
+		reader_find_mapping(session, index, load64_relaxed(&entry->id));
+	urcu_bp_read_unlock();
+	if (!mapping) {
+		pool_fail(error, RGM_EAGAIN, "dimension '%.*s' is not mapped in this process",
+			RGM_NAME_MAX, entry->name);
+		pool_hint(error, "call rgm_map() outside the section");
+		return RGM_EAGAIN;
 	}
-	if (__builtin_expect(slot->session->guard, 0)) {
+	if (session->guard) {
 		int rc = check_damage(slot, entry, mapping, error);
 		if (rc)
 			return rc;

@@ -12,15 +12,17 @@
  * the library is called with user code in between. rgm_pin, rgm_unpin, rgm_find and opening a view take
  * neither.
  *
- * Forked children: `here` is a word in a page that the kernel wipes on fork. Where it is 0 this process
- * is not the one that attached, and nothing is stored in the segment.
+ * Forked children: slots and `here` stand in cells of memory that the kernel wipes on fork (fork.c).
+ * Where they are zero this process is not the one that attached, and nothing is stored in the segment.
  */
 #ifndef READER_READER_H
 #define READER_READER_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define URCU_INLINE_SMALL_FUNCTIONS
@@ -29,13 +31,22 @@
 #include "ipc/slot.h"
 #include "ipc/socket.h"
 #include "ipc/table.h"
+#include <regionmgr/inline.h>
 #include <regionmgr/layers.h>
 #include <regionmgr/session.h>
 
-/* Mappings that a slot remembers, by index. */
-#define SLOT_RECENT 64u
 /* Buckets of the holds' hash. */
 #define HOLD_BUCKETS 256u
+
+/* Where the newest mapping of a table index is, for look-ups: written under session.lock, read by any
+ * section without one. `dimension` is 0 while `base` changes, and 0 again before the window is unmapped.
+ * Who loads its dimension, the base, and the dimension once more, has the base of that dimension: ids are
+ * never used again. Base is stored with release and loaded with acquire: who finds the new one finds at
+ * least the 0 before it. */
+struct place {
+	uint64_t dimension; /* atomic */
+	const void *base;   /* atomic */
+};
 
 /* One region mapped in this process. Found through session.mappings under RCU (urcu-bp); `base` is
  * safe to use inside a section that sees the dimension, or under a hold on it. An index may have
@@ -61,6 +72,7 @@ struct rgm_hold {
 	uint64_t version;
 	const void *base;
 	uint64_t root_offset;
+	uint64_t region_bytes;
 	uint32_t kind;
 	uint32_t index; /* of its entry in the segment */
 	const struct mapping *mapping;
@@ -82,15 +94,17 @@ struct rgm_session {
 	uint64_t segment_bytes;
 	uint32_t slot_capacity; /* slot 0 is the library's own */
 	uint32_t hold_capacity;
-	struct ipc_slot *slots; /* in the segment */
-	struct ipc_hold *holds; /* in the segment */
+	struct ipc_slot *slots;  /* in the segment */
+	struct ipc_hold *holds;  /* in the segment */
+	const uint64_t *revoked; /* this session's word in the table */
 	bool membarrier;
 	bool guard;
 	uint64_t number;
 	uint32_t timeout_ms;
 	char socket_path[108];
-	uint64_t *here;            /* in a page wiped on fork */
+	uint64_t *here;            /* a cell wiped on fork: 1, or 0 */
 	struct mapping **mappings; /* by table index; RCU, changed under lock */
+	struct place *places;      /* by table index */
 	uint32_t mapping_capacity;
 
 	atomic_uint_least64_t swept; /* table.dropped as of the last sweep; relaxed: a prompt */
@@ -100,8 +114,8 @@ struct rgm_session {
 	uint32_t sequence;
 	bool hung_up;
 	uint32_t mapped;
-	uint32_t gone;                /* of the mappings: dropped, not yet unmapped */
-	struct rgm_slot **open_slots; /* by index */
+	uint32_t gone;                  /* of the mappings: dropped, not yet unmapped */
+	struct slot_state **open_slots; /* by index */
 	struct rgm_hold *buckets[HOLD_BUCKETS];
 	struct rgm_hold *zombies; /* released here, kept for forked children */
 	uint32_t free_hold;       /* where to look for a free entry */
@@ -111,27 +125,64 @@ struct rgm_session {
 	bool token_spent; /* since the newest token was made, a hold was taken, or left to children */
 };
 
-/* What rgm_pin() and rgm_unpin() touch, in one cache line. */
+/* A slot: a cell that is wiped on fork. All of it is written by the library, by the slot's own thread or
+ * before it is known to it; at detach by who detaches, when no thread uses the slot any more. */
 struct rgm_slot {
-	struct ipc_slot *word;
+	/* Layout 1 (inline.h): what pins and unpins of every program compiled so far read. `word` is
+	 * NULL where each of them is to come to the library: fence form, race build, session detached.
+	 * `revoked` points at a word that no version reaches while only an unpin is to: a nested
+	 * section, a view in a guarded session. */
+	struct rgm_slot_words words;
+	/* The word in the segment, whatever the form. NULL: a forked child, or detached. */
+	struct ipc_slot *claim;
+	struct slot_state *state; /* NULL: a forked child */
 	const struct ipc_table *table;
-	const uint64_t *here;
-	uint64_t version; /* 0: outside */
-	uint32_t nested;  /* sections within the outermost one */
-	bool membarrier;
-	bool guarded;  /* this section opened a view in a guarded session: */
-	uint64_t hits; /*   guard_hits() before the first one; 0 - 1: damage was met */
-	uint32_t index;
-	struct rgm_session *session; /* NULL: detached under this thread */
-	struct rgm_slot *next;       /* the thread's other slots; the thread's own */
-	/* The mapping found last for an index: private to the thread. It may be used while the
-	 * section's entry has its id: ids are never used again, and a mapping whose id some section
-	 * of this process sees is not unmapped. */
-	struct recent {
-		uint64_t dimension;
-		const struct mapping *mapping;
-	} recent[SLOT_RECENT];
+	const uint64_t *revoked;    /* this session's word, also where words.revoked is another */
+	const struct place *places; /* the session's */
 } __attribute__((aligned(64)));
+
+static_assert(offsetof(struct rgm_slot, words) == 0, "slot layout 1");
+static_assert(offsetof(struct rgm_slot_words, word) == 0, "slot layout 1");
+static_assert(offsetof(struct rgm_slot_words, current) == 8, "slot layout 1");
+static_assert(offsetof(struct rgm_slot_words, revoked) == 16, "slot layout 1");
+static_assert(sizeof(struct rgm_slot) == 64, "a slot is a cell");
+
+/* The rest of a slot, which forked children inherit: private to its thread, but for `session`. */
+struct slot_state {
+	struct rgm_slot *slot;
+	struct rgm_session *session; /* NULL: detached under this thread */
+	struct slot_state *next;     /* the thread's other slots */
+	uint32_t index;
+	uint32_t nested;       /* sections within the outermost one */
+	bool guarded;          /* this section opened a view in a guarded session: */
+	uint64_t hits;         /*   guard_hits() before the first one; 0 - 1: damage was met */
+	struct ipc_index seen; /* the table at the version looked up last: private to the thread */
+};
+
+static inline bool slot_forked(const struct rgm_slot *slot)
+{
+	return __builtin_expect(slot->state == NULL, 0);
+}
+/* What its section sees; 0: outside. */
+static inline uint64_t slot_version(const struct rgm_slot *slot)
+{
+	const struct ipc_slot *claim = slot->claim;
+	return __builtin_expect(claim != NULL, 1) ? load64_relaxed(&claim->word) : 0;
+}
+/* Was `version` taken back from this session? Asked behind loads: what they found is void then, else it
+ * was what that version reaches (ipc/slot.h). */
+static inline bool slot_revoked(const struct rgm_slot *slot, uint64_t version)
+{
+	return __builtin_expect(ipc_section_revoked(slot->revoked, version), 0);
+}
+/* The table at the version that the slot's section sees. */
+static inline const struct ipc_index *slot_index(struct rgm_slot *slot, uint64_t version)
+{
+	struct ipc_index *seen = &slot->state->seen;
+	if (__builtin_expect(seen->version != version, 0))
+		*seen = ipc_index_open(slot->table, version);
+	return seen;
+}
 
 /* First of all in a function that takes a lock or talks: a thread that is cancelled in there would
  * leave the lock locked. pthread_cancel() takes effect behind it. */
@@ -176,9 +227,19 @@ static inline const struct mapping *reader_find_mapping(
 		mapping = rcu_dereference(mapping->older);
 	return mapping;
 }
-/* Inside a section at `version`: what the slot sees of an entry, its mapping here. RGM_EAGAIN. */
+/* Inside a section that sees the entry: the mapping of its dimension here. RGM_EAGAIN, RGM_EIO. */
 int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32_t index,
 	const struct mapping **ret_mapping, struct rgm_error *error);
+/* Its base alone, without a look at the list; NULL: ask reader_view(). */
+static inline const void *reader_base(
+	const struct rgm_slot *slot, uint32_t index, uint64_t dimension)
+{
+	const struct place *place = &slot->places[index];
+	if (__atomic_load_n(&place->dimension, __ATOMIC_ACQUIRE) != dimension)
+		return NULL;
+	const void *base = __atomic_load_n(&place->base, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&place->dimension, __ATOMIC_RELAXED) == dimension ? base : NULL;
+}
 /* Unmap what was dropped and is seen by nobody here. Under session.lock. */
 void reader_sweep(struct rgm_session *session);
 /* Prompt a sweep from inside a section if something was dropped since the last one. */
@@ -187,6 +248,8 @@ void reader_notice(struct rgm_session *session);
 void reader_unmap_all(struct rgm_session *session);
 
 /* --- slot.c --- */
+/* This section opens a view in a guarded session: its unpin is to look for damage. */
+void slot_saw_guarded(struct rgm_slot *slot);
 /* The library's own slot 0, under session.lock: a section that is over before the lock is released. */
 uint64_t reader_own_enter(struct rgm_session *session);
 void reader_own_exit(struct rgm_session *session);
@@ -194,6 +257,9 @@ void reader_own_exit(struct rgm_session *session);
 void reader_close_slots(struct rgm_session *session);
 /* Every slot word of this process but slot 0 is 0 or at least `version`, after a barrier. */
 bool reader_slots_past(struct rgm_session *session, uint64_t version);
+
+/* --- views.c --- */
+int reader_fail_revoked(uint64_t version, struct rgm_error *error);
 
 /* --- hold.c --- */
 /* Clear the zombies whose children are gone. Under session.lock. */
@@ -212,8 +278,9 @@ extern pthread_mutex_t sessions_lock;
 bool reader_tokens_alive(struct rgm_session *session, uint64_t first, uint64_t last);
 /* Close the probes, at detach. Under session.lock. */
 void reader_free_tokens(struct rgm_session *session);
-/* A word that is 1 here and 0 in every forked child. NULL: no memory. */
-uint64_t *reader_here_create(void);
-void reader_here_destroy(uint64_t *here);
+/* A cell of 64 bytes of zeros, which it is again in every forked child. NULL: no memory. Under
+ * sessions_lock. */
+void *reader_cell_create(void);
+void reader_cell_destroy(void *cell); /* NULL is allowed */
 
 #endif

@@ -94,7 +94,9 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 		session->table->layout_version != IPC_LAYOUT_VERSION ||
 		session->segment->layout_version != IPC_LAYOUT_VERSION ||
 		ipc_segment_bytes(reply->slots, reply->holds) > reply->segment_bytes ||
-		reply->slots < 2 || reply->holds == 0)
+		reply->slots < 2 || reply->holds == 0 || reply->place >= session->table->places ||
+		session->table->revoked_offset + sizeof(uint64_t) * session->table->places >
+			reply->table_bytes)
 		return pool_fail(error, RGM_EPROTOCOL,
 			"the manager at '%s' lays its shared memory out differently",
 			session->socket_path);
@@ -103,7 +105,11 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 	session->hold_capacity = reply->holds;
 	session->slots = (void *)((char *)segment + ipc_slots_offset());
 	session->holds = (void *)((char *)segment + ipc_holds_offset(reply->slots));
-	session->mapping_capacity = session->table->max_dimensions;
+	session->revoked = (const void *)((const char *)table + session->table->revoked_offset);
+	session->revoked += reply->place;
+	/* Whole leaves: no index that a look-up gives is behind it. */
+	session->mapping_capacity =
+		(session->table->max_dimensions + IPC_LEAF_ENTRIES - 1) & ~(IPC_LEAF_ENTRIES - 1);
 	return 0;
 }
 
@@ -123,11 +129,16 @@ static void choose_barrier(struct rgm_session *session, enum rgm_barrier barrier
 static int prepare(struct rgm_session *session)
 {
 	session->mappings = calloc(session->mapping_capacity, sizeof *session->mappings);
+	session->places = calloc(session->mapping_capacity, sizeof *session->places);
 	session->open_slots = calloc(session->slot_capacity, sizeof *session->open_slots);
 	session->hold_used = calloc(session->hold_capacity, sizeof *session->hold_used);
-	session->here = reader_here_create();
-	if (!session->mappings || !session->open_slots || !session->hold_used || !session->here)
+	pthread_mutex_lock(&sessions_lock);
+	session->here = reader_cell_create();
+	pthread_mutex_unlock(&sessions_lock);
+	if (!session->mappings || !session->places || !session->open_slots || !session->hold_used ||
+		!session->here)
 		return -ENOMEM;
+	*session->here = 1;
 	store32_release(&session->segment->slots_used, 1);
 	atomic_store(&session->swept, load64_acquire(&session->table->dropped));
 	return rgm_watch_forks();
@@ -137,8 +148,7 @@ static int prepare(struct rgm_session *session)
  * manager hears of the hang-up. */
 static void dismantle(struct rgm_session *session)
 {
-	if (session->mappings)
-		reader_unmap_all(session);
+	reader_unmap_all(session);
 	reader_free_tokens(session);
 	if (session->segment)
 		os_unmap(session->segment, session->segment_bytes);
@@ -146,7 +156,9 @@ static void dismantle(struct rgm_session *session)
 		os_unmap(session->table, session->table_bytes);
 	if (session->socket >= 0)
 		close(session->socket);
-	reader_here_destroy(session->here);
+	pthread_mutex_lock(&sessions_lock);
+	reader_cell_destroy(session->here);
+	pthread_mutex_unlock(&sessions_lock);
 	free(session->open_slots);
 	free(session->hold_used);
 	pthread_mutex_destroy(&session->lock);

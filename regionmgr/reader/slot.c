@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Slots and sections: the hot path, and what surrounds it. The argument stands in ipc/slot.h. */
+#define RGM_NO_INLINE 1 /* the functions themselves are here */
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -8,46 +10,86 @@
 #include "pool/os.h"
 #include "regionmgr/reader/reader.h"
 
+/* No version reaches it: an unpin that compares with it comes to the library. */
+static const uint64_t beyond = INT64_MAX;
+
 /* --- The hot path ----------------------------------------------------------------------------- */
 
-/* No read-modify-write of a nesting count on the way: its store-to-load forwarding, twice a section,
- * would cost more than all the rest. The common case only tests words that predict well. */
+/* The bodies in inline.h do the usual case in the caller. These functions do every case; where
+ * `words.word` is set they begin like the bodies. No read-modify-write of a nesting count is on the way:
+ * its store-to-load forwarding, twice a section, would cost more than all the rest. */
 int rgm_pin(struct rgm_slot *slot)
 {
-	if (reader_forked(slot->here))
-		return RGM_EFORKED;
-	if (__builtin_expect(slot->version == 0, 1))
-		slot->version = ipc_section_enter(slot->table, slot->word, slot->membarrier);
-	else
-		slot->nested++;
+	struct ipc_slot *claim = slot->claim;
+	if (__builtin_expect(claim == NULL, 0))
+		return slot_forked(slot) ? RGM_EFORKED : -EINVAL;
+	if (__builtin_expect(load64_relaxed(&claim->word) == 0, 1)) {
+		/* A session in membarrier form has `word`; the race build has its own in there. */
+		ipc_section_enter(slot->table, claim, slot->words.word != NULL);
+		return 0;
+	}
+	slot->state->nested++;
+	slot->words.revoked = &beyond;
 	return 0;
 }
 
 /* Did anything fault since this section's first view? Whose thread it was is not told apart. */
-static int section_damage(struct rgm_slot *slot)
+static int section_damage(struct slot_state *state)
 {
-	slot->guarded = false;
-	return guard_hits() == slot->hits ? 0 : RGM_EIO;
+	bool guarded = state->guarded;
+	state->guarded = false;
+	return !guarded || guard_hits() == state->hits ? 0 : RGM_EIO;
+}
+
+/* The cases that the compare with `revoked` lets through to here. */
+static int unpin_unusual(struct rgm_slot *slot)
+{
+	struct slot_state *state = slot->state;
+	uint64_t version = slot_version(slot);
+	if (version == 0)
+		return -EINVAL;
+	if (state->nested) {
+		state->nested--;
+		if (!state->nested && !state->guarded)
+			slot->words.revoked = slot->revoked;
+		return 0;
+	}
+	bool revoked = slot_revoked(slot, version);
+	slot->words.revoked = slot->revoked;
+	ipc_section_exit(slot->claim);
+	int rc = section_damage(state);
+	return revoked ? RGM_EREVOKED : rc;
 }
 
 int rgm_unpin(struct rgm_slot *slot)
 {
-	if (reader_forked(slot->here))
-		return RGM_EFORKED;
-	if (__builtin_expect(slot->nested != 0, 0)) {
-		slot->nested--;
-		return 0;
-	}
-	if (__builtin_expect(slot->version == 0, 0))
-		return -EINVAL;
-	slot->version = 0;
-	ipc_section_exit(slot->word);
-	return __builtin_expect(slot->guarded, 0) ? section_damage(slot) : 0;
+	struct ipc_slot *claim = slot->claim;
+	if (__builtin_expect(claim == NULL, 0))
+		return slot_forked(slot) ? RGM_EFORKED : -EINVAL;
+	/* 0, outside, is below all of them. */
+	if (__builtin_expect(
+		    ipc_section_revoked(slot->words.revoked, load64_relaxed(&claim->word)), 0))
+		return unpin_unusual(slot);
+	ipc_section_exit(claim);
+	return 0;
 }
+
+int rgm_pin_called(struct rgm_slot *slot) __attribute__((alias("rgm_pin")));
+int rgm_unpin_called(struct rgm_slot *slot) __attribute__((alias("rgm_unpin")));
 
 uint64_t rgm_slot_version(const struct rgm_slot *slot)
 {
-	return slot->version;
+	return slot_version(slot);
+}
+
+void slot_saw_guarded(struct rgm_slot *slot)
+{
+	struct slot_state *state = slot->state;
+	if (state->guarded)
+		return;
+	state->guarded = true;
+	state->hits = guard_hits();
+	slot->words.revoked = &beyond;
 }
 
 /* --- Opening and closing ---------------------------------------------------------------------- */
@@ -57,30 +99,40 @@ static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
 static int thread_rc;
 
 /* Take a slot out of its session, whose lock and sessions_lock are held. */
-static void retire_slot(struct rgm_slot *slot)
+static void retire_slot(struct slot_state *state)
 {
-	struct rgm_session *session = slot->session;
-	slot->session = NULL;
+	struct rgm_session *session = state->session;
+	state->session = NULL;
 	if (!session)
 		return;
-	if (!reader_forked(session->here))
-		ipc_section_exit(slot->word);
-	session->open_slots[slot->index] = NULL;
+	if (!reader_forked(session->here)) {
+		ipc_section_exit(&session->slots[state->index]);
+		state->slot->words.word = NULL;
+		state->slot->claim = NULL;
+	}
+	session->open_slots[state->index] = NULL;
+}
+
+/* retire_slot() and the end of its memory. Under sessions_lock. */
+static void close_slot(struct slot_state *state)
+{
+	struct rgm_session *session = state->session;
+	if (session)
+		pthread_mutex_lock(&session->lock);
+	retire_slot(state);
+	if (session)
+		pthread_mutex_unlock(&session->lock);
+	reader_cell_destroy(state->slot);
+	free(state);
 }
 
 /* A thread ends with slots open, inside a section or not: its claim ends with it. */
 static void thread_ends(void *first)
 {
 	pthread_mutex_lock(&sessions_lock);
-	for (struct rgm_slot *slot = first, *next; slot; slot = next) {
-		next = slot->next;
-		struct rgm_session *session = slot->session;
-		if (session)
-			pthread_mutex_lock(&session->lock);
-		retire_slot(slot);
-		if (session)
-			pthread_mutex_unlock(&session->lock);
-		free(slot);
+	for (struct slot_state *state = first, *next; state; state = next) {
+		next = state->next;
+		close_slot(state);
 	}
 	pthread_mutex_unlock(&sessions_lock);
 }
@@ -101,6 +153,47 @@ static int find_index(struct rgm_session *session, uint32_t *ret_index)
 	return -ENOSPC;
 }
 
+/* What a thread's pins find: layout 1, and the library's own. */
+static void fill_slot(struct slot_state *state)
+{
+	struct rgm_session *session = state->session;
+	struct rgm_slot *slot = state->slot;
+	slot->state = state;
+	slot->table = session->table;
+	slot->claim = &session->slots[state->index];
+	slot->words.current = &session->table->current;
+	slot->words.revoked = slot->revoked = session->revoked;
+	slot->places = session->places;
+#ifndef POOL_RACE_BUILD
+	if (session->membarrier)
+		slot->words.word = &slot->claim->word;
+#endif
+}
+
+/* Under sessions_lock and session.lock. */
+static int register_slot(struct rgm_session *session, struct slot_state *state)
+{
+	int rc = find_index(session, &state->index);
+	if (rc)
+		return rc;
+	state->slot = reader_cell_create();
+	if (!state->slot)
+		return -ENOMEM;
+	state->session = session;
+	state->next = pthread_getspecific(thread_key);
+	rc = -pthread_setspecific(thread_key, state);
+	if (rc) {
+		reader_cell_destroy(state->slot);
+		return rc;
+	}
+	fill_slot(state);
+	session->open_slots[state->index] = state;
+	/* Before the slot's first section: see `slots_used` in ipc/slot.h. */
+	if (state->index >= load32_relaxed(&session->segment->slots_used))
+		store32_release(&session->segment->slots_used, state->index + 1);
+	return 0;
+}
+
 int rgm_slot_open(struct rgm_session *session, struct rgm_slot **ret_slot, struct rgm_error *error)
 {
 	READER_NOT_CANCELLED;
@@ -109,29 +202,12 @@ int rgm_slot_open(struct rgm_session *session, struct rgm_slot **ret_slot, struc
 	pthread_once(&thread_once, thread_init);
 	if (thread_rc)
 		return pool_fail(error, -thread_rc, "slot: no thread-specific key is left");
-	struct rgm_slot *slot = aligned_alloc(64, sizeof *slot);
-	if (!slot)
+	struct slot_state *state = calloc(1, sizeof *state);
+	if (!state)
 		return pool_fail(error, -ENOMEM, "slot: no memory");
 	pthread_mutex_lock(&sessions_lock);
 	pthread_mutex_lock(&session->lock);
-	uint32_t index;
-	int rc = find_index(session, &index);
-	if (rc == 0) {
-		*slot = (struct rgm_slot){.word = &session->slots[index],
-			.table = session->table,
-			.here = session->here,
-			.membarrier = session->membarrier,
-			.index = index,
-			.session = session,
-			.next = pthread_getspecific(thread_key)};
-		rc = -pthread_setspecific(thread_key, slot);
-	}
-	if (rc == 0) {
-		session->open_slots[index] = slot;
-		/* Before the slot's first section: see `slots_used` in ipc/slot.h. */
-		if (index >= load32_relaxed(&session->segment->slots_used))
-			store32_release(&session->segment->slots_used, index + 1);
-	}
+	int rc = register_slot(session, state);
 	pthread_mutex_unlock(&session->lock);
 	pthread_mutex_unlock(&sessions_lock);
 	if (rc == -ENOSPC)
@@ -141,35 +217,32 @@ int rgm_slot_open(struct rgm_session *session, struct rgm_slot **ret_slot, struc
 	else if (rc)
 		rc = pool_fail(error, rc, "slot: no memory");
 	if (rc) {
-		free(slot);
+		free(state);
 		return rc;
 	}
-	*ret_slot = slot;
+	*ret_slot = state->slot;
 	return 0;
 }
 
+/* In a forked child the slot's own words are gone: it is found by its address. */
 void rgm_slot_close(struct rgm_slot *slot)
 {
 	READER_NOT_CANCELLED;
 	if (!slot)
 		return;
 	pthread_mutex_lock(&sessions_lock);
-	struct rgm_slot *first = pthread_getspecific(thread_key);
-	for (struct rgm_slot **place = &first; *place; place = &(*place)->next) {
-		if (*place == slot) {
-			*place = slot->next;
+	struct slot_state *first = pthread_getspecific(thread_key), *state = NULL;
+	for (struct slot_state **place = &first; *place; place = &(*place)->next) {
+		if ((*place)->slot == slot) {
+			state = *place;
+			*place = state->next;
 			break;
 		}
 	}
 	pthread_setspecific(thread_key, first);
-	struct rgm_session *session = slot->session;
-	if (session)
-		pthread_mutex_lock(&session->lock);
-	retire_slot(slot);
-	if (session)
-		pthread_mutex_unlock(&session->lock);
+	if (state)
+		close_slot(state);
 	pthread_mutex_unlock(&sessions_lock);
-	free(slot);
 }
 
 /* Called with sessions_lock held. A slot's memory stays its thread's, which may still hold the

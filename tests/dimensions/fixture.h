@@ -118,7 +118,8 @@ static inline struct rgm_layers fixture_view(struct fixture *fixture)
 	fixture->base = mmap(NULL, fixture->base_bytes, PROT_READ, MAP_SHARED,
 		pool_region_file(fixture->region), 0);
 	assert_ptr_not_equal(fixture->base, MAP_FAILED);
-	layers_view_init(&layers, fixture->base, fixture->root.offset, fixture->version);
+	layers_view_init(&layers, fixture->base, fixture->base_bytes, fixture->root.offset,
+		fixture->version);
 	return layers;
 }
 

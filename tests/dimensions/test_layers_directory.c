@@ -361,7 +361,7 @@ static void what_open_accepts_can_be_read(void **state)
 			accepted++;
 			memcpy(copy + root.offset, bad.root, sizeof(bad.root));
 			memcpy(copy + leaf_page * POOL_PAGE_BYTES, bad.leaf, sizeof(bad.leaf));
-			layers_view_init(&layers, copy, root.offset, 1);
+			layers_view_init(&layers, copy, info.bytes, root.offset, 1);
 			while (rgm_layers_next_layer(&layers, &layer)) {
 				struct rgm_layer found;
 

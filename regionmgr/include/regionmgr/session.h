@@ -131,15 +131,18 @@ RGM_API void rgm_slot_close(struct rgm_slot *slot);
 
 /**
  * Enter a section: this thread's view of all dimensions stands still at the current version.
- * Sections nest; an inner rgm_pin() keeps the outer version. About 1 ns; no lock, no system call.
- * @return 0 or #RGM_EFORKED
+ * Sections nest; an inner rgm_pin() keeps the outer version. No lock, no system call, and in membarrier
+ * form no fence and no call: see inline.h.
+ * @return 0; #RGM_EFORKED; -EINVAL when the session was detached
  */
 RGM_API int rgm_pin(struct rgm_slot *slot);
 
 /**
- * Leave the section. Spans obtained in it end with the outermost rgm_unpin().
- * @return 0; #RGM_EIO or #RGM_EREVOKED: what was read since rgm_pin() is void; #RGM_EFORKED in a
- * forked child, where nothing is stored.
+ * Leave the section. Spans obtained in it end with the outermost rgm_unpin(), which alone tells what
+ * became of them.
+ * @return 0; #RGM_EREVOKED (the manager took the version back) or #RGM_EIO (damage from outside): what was
+ * read since rgm_pin() is void, and the section is over all the same; #RGM_EFORKED in a forked child, where
+ * nothing is stored; -EINVAL outside a section.
  */
 RGM_API int rgm_unpin(struct rgm_slot *slot);
 
@@ -215,4 +218,7 @@ RGM_API int rgm_wait(struct rgm_session *session, uint64_t seen, int64_t timeout
 #ifdef __cplusplus
 }
 #endif
+
+#include <regionmgr/inline.h> /* rgm_pin() and rgm_unpin() without a call */
+
 #endif

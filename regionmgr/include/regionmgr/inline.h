@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file inline.h
+ * rgm_pin() and rgm_unpin() without a call, for compilers that know gnu_inline (GCC, Clang). Included by
+ * session.h; there is nothing to call in here.
+ *
+ * An optimised build takes the bodies below. A build without optimisation, a pointer to one of these
+ * functions and other languages reach the library's functions of the same names, which do the same; so
+ * does a program that defines RGM_NO_INLINE first. Both kinds may be mixed in one program.
+ *
+ * What the bodies know of the library is **layout 1**: the three words of struct rgm_slot_words, at the
+ * start of what a slot points to. They are part of the ABI and never change under the SONAME
+ * libregionmgr.so.0. A library that needs another protocol leaves `word` NULL: then each of these calls
+ * ends in the library. That is the rule which keeps programs that were compiled long ago right. The
+ * protocol and the argument for it stand in the sources, in ipc/slot.h.
+ */
+#ifndef REGIONMGR_INLINE_H
+#define REGIONMGR_INLINE_H
+
+#include <regionmgr/session.h>
+
+/** Layout 1. Private to the functions in this file; written by the library alone. All three are NULL in
+ * a forked child. */
+struct rgm_slot_words {
+	uint64_t *word; /* what this thread sees, told to the manager; NULL: ask the library */
+	const uint64_t *current; /* the instance's current version */
+	const uint64_t *revoked; /* what was seen of versions below it is void; at least 1 */
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** rgm_pin() and rgm_unpin() as the library does them, under names that have no body here: where the
+ * bodies go on when there is more to do than the usual. */
+RGM_API int rgm_pin_called(struct rgm_slot *slot);
+RGM_API int rgm_unpin_called(struct rgm_slot *slot);
+
+#ifdef __cplusplus
+}
+#endif
+
+#if !defined(RGM_NO_INLINE) && defined(__GNUC__) && defined(__ELF__) && defined(__has_attribute)
+#if __has_attribute(gnu_inline) && !defined(__SANITIZE_THREAD__)
+#define RGM_INLINE_BODIES 1
+#endif
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) /* it knows no fences: it is to see the library's calls */
+#undef RGM_INLINE_BODIES
+#endif
+#endif
+#endif
+
+#if defined(RGM_INLINE_BODIES)
+#define RGM_INLINE extern __inline__ __attribute__((__gnu_inline__))
+/* Names in the bodies end in _: they shadow nothing of the program's. */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+RGM_INLINE int rgm_pin(struct rgm_slot *slot_)
+{
+	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
+	const uint64_t *current_ = words_->current;
+	uint64_t *word_ = words_->word;
+	uint64_t version_;
+
+	if (__builtin_expect(word_ == NULL || __atomic_load_n(word_, __ATOMIC_RELAXED) != 0, 0))
+		return rgm_pin_called(slot_);
+	version_ = __atomic_load_n(current_, __ATOMIC_ACQUIRE);
+	__atomic_store_n(word_, version_, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (__builtin_expect(__atomic_load_n(current_, __ATOMIC_ACQUIRE) == version_, 1))
+		return 0;
+	/* A newer version came in between. Nothing was read: out, and in again over there. */
+	__atomic_store_n(word_, 0, __ATOMIC_RELEASE);
+	return rgm_pin_called(slot_);
+}
+
+RGM_INLINE int rgm_unpin(struct rgm_slot *slot_)
+{
+	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
+	uint64_t *word_ = words_->word;
+	uint64_t version_;
+
+	if (__builtin_expect(word_ == NULL, 0))
+		return rgm_unpin_called(slot_);
+	version_ = __atomic_load_n(word_, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	/* Below it: outside a section (0), revoked, or a case that the library marked. */
+	if (__builtin_expect(
+		    (int64_t)(version_ - __atomic_load_n(words_->revoked, __ATOMIC_RELAXED)) < 0,
+		    0))
+		return rgm_unpin_called(slot_);
+	__atomic_store_n(word_, 0, __ATOMIC_RELEASE);
+	return 0;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
+#endif
