@@ -82,8 +82,10 @@ struct rgm_session {
 	uint64_t segment_bytes;
 	uint32_t slot_capacity; /* slot 0 is the library's own */
 	uint32_t hold_capacity;
-	struct ipc_slot *slots; /* in the segment */
-	struct ipc_hold *holds; /* in the segment */
+	struct ipc_slot *slots;  /* in the segment */
+	struct ipc_hold *holds;  /* in the segment */
+	uint32_t place;          /* of this session in the table's revoked words */
+	const uint64_t *revoked; /* that word: what is seen of versions below it is void */
 	bool membarrier;
 	bool guard;
 	uint64_t number;

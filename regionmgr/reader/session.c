@@ -130,7 +130,7 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 		session->table->layout_version != IPC_LAYOUT_VERSION ||
 		session->segment->layout_version != IPC_LAYOUT_VERSION ||
 		ipc_segment_bytes(reply->slots, reply->holds) > reply->segment_bytes ||
-		reply->slots < 2 || reply->holds == 0)
+		reply->slots < 2 || reply->holds == 0 || reply->place >= session->table->places)
 		return pool_fail(error, RGM_EPROTOCOL,
 			"the manager at '%s' lays its shared memory out differently",
 			session->socket_path);
@@ -139,6 +139,10 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 	session->hold_capacity = reply->holds;
 	session->slots = (void *)((char *)segment + ipc_slots_offset());
 	session->holds = (void *)((char *)segment + ipc_holds_offset(reply->slots));
+	session->place = reply->place;
+	session->revoked =
+		(const uint64_t *)((const char *)table + session->table->revoked_offset) +
+		reply->place;
 	session->mapping_capacity = session->table->max_dimensions;
 	return 0;
 }
