@@ -40,9 +40,12 @@ int rgm_unpin(struct rgm_slot *slot)
 	}
 	if (__builtin_expect(slot->version == 0, 0))
 		return -EINVAL;
+	int rc = __builtin_expect(slot->guarded, 0) ? section_damage(slot) : 0;
+	if (slot->session && reader_revoked(slot->session, slot->version))
+		rc = RGM_EREVOKED;
 	slot->version = 0;
 	ipc_section_exit(slot->word);
-	return __builtin_expect(slot->guarded, 0) ? section_damage(slot) : 0;
+	return rc;
 }
 
 uint64_t rgm_slot_version(const struct rgm_slot *slot)
