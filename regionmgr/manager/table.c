@@ -13,6 +13,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "pool/pages.h"
+#include "regionmgr/manager/lag.h"
 #include "regionmgr/manager/reclaim.h"
 
 #define TABLE_BYTES      (256ull << 20) /* reserved; allocated as it is used */
@@ -319,12 +320,17 @@ int table_next_version(struct table *table, uint64_t *ret_version, struct rgm_er
 	if (find_unseen(table, ret_version))
 		return 0;
 	manager_count(table->manager, COUNTER_publish_stalls, 1);
-	reclaim_run(table->manager->reclaim);
-	if (find_unseen(table, ret_version))
-		return 0;
-	return pool_fail(error, RGM_EBUSY,
+	do {
+		reclaim_run(table->manager->reclaim);
+		if (find_unseen(table, ret_version))
+			return 0;
+	} while (lag_make_room(table->manager));
+	pool_fail(error, RGM_EBUSY,
 		"no version can be published: readers see all of the last %u versions",
 		IPC_RING_ENTRIES);
+	pool_hint(error, "regionctl readers shows whose sections these are; regionmgrd "
+			 "--lag-policy limit takes them back");
+	return RGM_EBUSY;
 }
 
 int table_free_index(const struct table *table, uint32_t *ret_index, struct rgm_error *error)

@@ -31,7 +31,8 @@ uint64_t table_current(const struct table *table);
 uint64_t table_replaced_ns(const struct table *table, uint64_t version);
 
 /* The number that the next publish will have: the next one whose ring entry nobody may see. Looks for
- * one by a scan if need be. RGM_EBUSY when every entry is in view. */
+ * one by a scan if need be, and where the policy for lagging readers allows it takes the oldest ones
+ * back (lag_make_room()). RGM_EBUSY when every entry is in view. */
 int table_next_version(struct table *table, uint64_t *ret_version, struct rgm_error *error);
 
 /* A free index for a new dimension. RGM_ELIMIT at max_dimensions. */
