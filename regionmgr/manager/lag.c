@@ -56,7 +56,7 @@ static void warn(struct rgm_manager *manager, const struct looked *looked, bool 
 }
 
 /* True: it was revoked. `because`: what to add, beginning with a comma, or "". */
-static bool revoke(struct rgm_manager *manager, struct looked *looked, const char *because)
+static bool take_back(struct rgm_manager *manager, struct looked *looked, const char *because)
 {
 	struct rgm_reader_row *row = &looked->row;
 	uint64_t version = table_current(manager->table);
@@ -90,7 +90,7 @@ static void kill_or_revoke(struct rgm_manager *manager, struct looked *looked, u
 		return;
 	}
 	snprintf(because, sizeof because, ", because %s", why);
-	revoke(manager, looked, because);
+	take_back(manager, looked, because);
 }
 
 void lag_look(struct rgm_manager *manager)
@@ -107,7 +107,7 @@ void lag_look(struct rgm_manager *manager)
 		if (much && manager->lag_policy == RGM_LAG_KILL)
 			kill_or_revoke(manager, looked, looks.now_ns);
 		else if (much && manager->lag_policy == RGM_LAG_LIMIT)
-			revoke(manager, looked, "");
+			take_back(manager, looked, "");
 		else
 			warn(manager, looked, lags);
 	}
@@ -146,7 +146,7 @@ bool lag_make_room(struct rgm_manager *manager)
 		if (!ipc_seen_any(&looked->view.sections, oldest, oldest + 1))
 			continue;
 		looks_measure(manager, &looks, looked);
-		any |= revoke(manager, looked, ", because every entry of the ring is in view");
+		any |= take_back(manager, looked, ", because every entry of the ring is in view");
 	}
 	looks_free(&looks);
 	return any;

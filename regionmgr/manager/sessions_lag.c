@@ -2,28 +2,28 @@
 /*
  * What is done about a session that lags: taking back what it sees, or ending its process.
  *
- * Revocation. The session has a word W in the table, at its place, which it can only read. A section or
- * a hold of it at version v is void once W > v.
+ * Revocation. The session has a word in the table, at its place, which it can only read. A section or a
+ * hold of it at version v is void once that word is above v; its end compares (R6a, R6b of ipc/slot.h).
  *
  *   manager                                     reader
- *   V1  W = r, r <= current     (release)       … reads at v, past R4 …
- *   V2  full barrier, as M3                     U1  the reads before the next load
- *   V3  session.revoked = r: scans count        U2  load W
- *       no word or hold of it below r           U3  W > v: RGM_EREVOKED, all of it is void
+ *   V1  revoked = r, r <= current (release)     … reads at v, past R4 …
+ *   V2  full barrier, as M3                     R6a  the reads before the next load
+ *   V3  session.revoked = r: scans count        R6b  load revoked
+ *       no word or hold of it below r           R6   v < revoked: RGM_EREVOKED, all of it is void
  *   V4  a scan, M2 to M6; blocks that only
  *       these kept are written anew
  *
  * Promise 1. A section or hold whose end returned 0 read nothing that was written anew while it was in
  * force. Suppose it read a byte that was stored after V4. That store comes after V1 and V2: whoever
  * writes got the block from reclaim by the locks of its region, and reclaim saw V3 under sessions.lock.
- * U1 puts the read before U2, so U2 sees r or more, r > v as its claim was left out, and U3 tells. (In
- * a process that registered for membarrier U1 need only keep the compiler's order: V2 makes each of its
+ * R6a puts the read before R6b, so R6b sees r or more, and r > v, since the claim was left out. (In a
+ * process that registered for membarrier R6a need only keep the compiler's order: V2 makes each of its
  * threads pass a full barrier between V1 and V4, and a thread that is to read what is stored after V4
- * has not yet come to U2 then.)
+ * has not come to R6b then.)
  *
- * Promise 2. A section that begins later is protected as ever. It passes R4 having loaded a `current` of
- * at least r, as r was current at V1, and `current` only grows: its word is not below r. So the current
- * version is never void, and a section at it goes on.
+ * Promise 2. A section that begins later is protected as ever: one whose R3 comes after V2 passes R4 with
+ * a `current` of at least r, which it was at V1 already, so its word is not below r. The current version
+ * is never void, and a section at it goes on.
  *
  * Promise 3. Nobody else is touched: no other session's word or hold is left out.
  *
@@ -31,8 +31,8 @@
  * where forked children still read through it. One that is stored later, in a void section, has that
  * section's version and is void from the start.
  *
- * The manager believes its own copy, never the word in shared memory, and takes it down only when the
- * barrier was made: if membarrier(2) fails in front of a session that has the bit, V3 does not happen
+ * The manager believes its own copy, never the word in shared memory, and stores it only after the
+ * barrier: if membarrier(2) fails in front of a session that has the bit, V3 does not happen
  * and everything it sees is kept. V1 cannot be undone; its reader is then told once that something is
  * void which is not.
  *
@@ -64,7 +64,7 @@ void sessions_set_warned(struct sessions *sessions, uint64_t number, bool warned
 	pthread_mutex_unlock(&sessions->lock);
 }
 
-static int revoke(struct rgm_manager *manager, struct session *session, uint64_t version)
+static int take_back(struct rgm_manager *manager, struct session *session, uint64_t version)
 {
 	if (version <= session->revoked)
 		return 0;
@@ -81,7 +81,7 @@ int sessions_revoke(struct sessions *sessions, uint64_t number, uint64_t version
 {
 	pthread_mutex_lock(&sessions->lock);
 	struct session *session = find(sessions, number);
-	int rc = session ? revoke(sessions->manager, session, version) : -ENOENT;
+	int rc = session ? take_back(sessions->manager, session, version) : -ENOENT;
 	pthread_mutex_unlock(&sessions->lock);
 	return rc;
 }

@@ -186,7 +186,7 @@ int rgm_hold_release(struct rgm_hold *hold)
 	if (!hold)
 		return 0;
 	struct rgm_session *session = hold->session;
-	bool revoked = reader_revoked(session, hold->version);
+	bool revoked = session_revoked(session, hold->version);
 	if (reader_forked(session->here))
 		return revoked ? RGM_EREVOKED : RGM_EFORKED;
 	pthread_mutex_lock(&session->lock);

@@ -158,9 +158,9 @@ static inline bool reader_forked(const uint64_t *here)
 
 int reader_fail_forked(struct rgm_error *error);
 
-/* Is what was read at this version void? Asked behind the reads and before the claim is given up: U1 and
- * U2 of regionmgr/manager/sessions_lag.c. (A race build has no use for a fence.) */
-static inline bool reader_revoked(const struct rgm_session *session, uint64_t version)
+/* Is what was read at this version void? Asked behind the reads and before the claim is given up: R6a
+ * and R6b of regionmgr/manager/sessions_lag.c. (A race build has no use for a fence.) */
+static inline bool session_revoked(const struct rgm_session *session, uint64_t version)
 {
 #ifdef POOL_RACE_BUILD
 	return __atomic_load_n(session->revoked, __ATOMIC_SEQ_CST) > version;

@@ -41,7 +41,7 @@ int rgm_unpin(struct rgm_slot *slot)
 	if (__builtin_expect(slot->version == 0, 0))
 		return -EINVAL;
 	int rc = __builtin_expect(slot->guarded, 0) ? section_damage(slot) : 0;
-	if (slot->session && reader_revoked(slot->session, slot->version))
+	if (slot->session && session_revoked(slot->session, slot->version))
 		rc = RGM_EREVOKED;
 	slot->version = 0;
 	ipc_section_exit(slot->word);
