@@ -13,7 +13,7 @@ static uint64_t duration_ms(void)
 
 static void run(struct instance *instance, uint32_t disable)
 {
-	struct torture torture = {instance, 6, 4, duration_ms(), support_seed(), true};
+	struct torture torture = {instance, 6, 4, duration_ms(), support_seed(), true, false};
 	instance->options.disable = disable;
 	instance_start(instance);
 	if (SUPPORT_RACE_BUILD)
