@@ -145,9 +145,9 @@ static void markdown_manager(void)
 
 	out_text("\n## regionmgrd\n\n"
 		 "`regionmgrd [options]` serves an instance until SIGTERM or SIGINT. Its settings "
-	         "are "
+		 "are "
 		 "found as those of\n`regionctl` are; `--config FILE` names the configuration "
-	         "file.\n"
+		 "file.\n"
 		 "\n| option | | default |\n|---|---|---|\n");
 	for (const struct setting *setting = settings_table; setting->spec.name != NULL;
 		setting++) {
