@@ -83,6 +83,8 @@ struct ipc_reader_row {
 	uint64_t age_ns;
 	uint64_t attached_ns;
 	uint64_t kept_bytes;
+	uint64_t revoked_version;
+	char lag[16];
 };
 
 /* Row of STATS. */
@@ -101,8 +103,9 @@ static_assert(sizeof(struct ipc_dimension_row) == 712, "dimension row");
 static_assert(offsetof(struct ipc_dimension_row, id) == 448, "dimension row");
 static_assert(offsetof(struct ipc_dimension_row, access_count) == 576, "dimension row");
 static_assert(sizeof(struct ipc_show_reply) == 728, "show reply");
-static_assert(sizeof(struct ipc_reader_row) == 112, "reader row");
+static_assert(sizeof(struct ipc_reader_row) == 136, "reader row");
 static_assert(offsetof(struct ipc_reader_row, oldest_version) == 72, "reader row");
+static_assert(offsetof(struct ipc_reader_row, revoked_version) == 112, "reader row");
 static_assert(sizeof(struct ipc_counter_row) == 144, "counter row");
 
 /* Rows that fit one reply. */

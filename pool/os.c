@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <signal.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -78,6 +79,11 @@ int os_membarrier_register(void)
 int os_membarrier(void)
 {
 	return membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+}
+
+int os_pidfd_kill(int pidfd)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
 }
 
 /* Without FUTEX_PRIVATE_FLAG: waker and sleeper are different processes. */

@@ -34,6 +34,9 @@ int os_random(void *data, size_t bytes);
 uint64_t os_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t os_realtime_ns(void); /* CLOCK_REALTIME */
 
+/* SIGKILL to the process that a pidfd names, wherever its number went. -ESRCH: it was waited for. */
+int os_pidfd_kill(int pidfd);
+
 /*
  * Locks of an open file description (OFD), on the whole file: they live as long as the description,
  * which a mapping keeps alive after every descriptor is closed. Never POSIX locks.

@@ -5,6 +5,7 @@
 
 #include "regionmgr/cli/json.h"
 #include "regionmgr/cli/out.h"
+#include "regionmgr/cli/settings.h"
 #include "regionmgr/cli/verbs.h"
 
 static const char *type_name(enum option_type type)
@@ -137,6 +138,30 @@ static void markdown_verb(const struct verb *verb)
 		markdown_options(verb->options);
 }
 
+/* The other program, as far as it is options: `regionmgrd --help` has the same table. */
+static void markdown_manager(void)
+{
+	char text[96];
+
+	out_text("\n## regionmgrd\n\n"
+		 "`regionmgrd [options]` serves an instance until SIGTERM or SIGINT. Its settings "
+		 "are "
+		 "found as those of\n`regionctl` are; `--config FILE` names the configuration "
+		 "file.\n"
+		 "\n| option | | default |\n|---|---|---|\n");
+	for (const struct setting *setting = settings_table; setting->spec.name != NULL;
+		setting++) {
+		if ((setting->users & SETTING_MANAGER) == 0)
+			continue;
+		args_describe(&setting->spec, text, sizeof text);
+		out_text("| `");
+		cell(text);
+		out_text("` | ");
+		cell(setting->spec.summary);
+		out_printf(" | %s |\n", setting->fallback != NULL ? setting->fallback : "");
+	}
+}
+
 static const char introduction[] =
 	"# regionctl\n\n"
 	"<!-- Made by `regionctl help --markdown` from the table of verbs; a test compares. -->\n\n"
@@ -193,4 +218,5 @@ void help_markdown(void)
 				markdown_verb(verb);
 		}
 	}
+	markdown_manager();
 }

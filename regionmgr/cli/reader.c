@@ -124,6 +124,18 @@ int reader_close(struct reader *reader, struct rgm_error *error)
 	return rc;
 }
 
+int reader_end(struct reader *reader, int rc, struct rgm_error *error)
+{
+	struct rgm_error told;
+	int closed = reader_close(reader, &told);
+
+	if (closed == 0 || (rc != 0 && closed != RGM_EREVOKED))
+		return rc;
+	if (error != NULL)
+		*error = told;
+	return closed;
+}
+
 static void nearest_layer(
 	const struct reader *reader, size_t index, const char *layer, struct rgm_error *error)
 {

@@ -21,6 +21,9 @@ int reader_open(struct cli *cli, const char *const *names, size_t count, struct 
 	struct rgm_error *error);
 /* Release and detach. RGM_EIO or RGM_EREVOKED: what was read is void. `name` is for the sentence. */
 int reader_close(struct reader *reader, struct rgm_error *error);
+/* reader_close() behind work that ended with `rc` and, unless that is 0, with *error. What is to be told
+ * of the two: that what was read was taken back explains whatever was found in it. */
+int reader_end(struct reader *reader, int rc, struct rgm_error *error);
 
 /* One layer by name; RGM_ENOLAYER with the nearest name. */
 int reader_layer(const struct reader *reader, size_t index, const char *dimension,

@@ -28,7 +28,7 @@ struct setting {
 
 /* All settings; ended by a NULL name. */
 extern const struct setting settings_table[];
-#define SETTINGS_MAX 14u
+#define SETTINGS_MAX 16u
 
 /* The value of one. */
 struct setting_value {

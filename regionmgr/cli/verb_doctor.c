@@ -14,8 +14,6 @@
 #include "regionmgr/cli/text.h"
 #include "regionmgr/cli/verbs.h"
 
-#define LAGGING_NS 10000000000u
-
 static const struct column doctor_columns[] = {
 	{"result", NULL, COLUMN_TEXT, COLUMN_STATE},
 	{"check", NULL, COLUMN_TEXT, 0},
@@ -172,6 +170,36 @@ static void examine_refused(struct doctor *doctor)
 	free(rows);
 }
 
+/* A process that is stopped (SIGSTOP, a debugger) goes on by SIGCONT; where /proc does not say so it is
+ * taken for one that is busy. */
+static bool stopped(uint32_t pid)
+{
+	char path[40], line[512] = "";
+	const char *state;
+	FILE *file;
+
+	(void)snprintf(path, sizeof path, "/proc/%u/stat", pid);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	if (fgets(line, sizeof line, file) == NULL)
+		line[0] = '\0';
+	(void)fclose(file);
+	/* "pid (name) state …", and a name may hold a parenthesis */
+	state = strrchr(line, ')');
+	return state != NULL && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
+}
+
+static void remedy_for(const struct rgm_reader_row *row, char *remedy, size_t remedy_bytes)
+{
+	if (row->pid == 0)
+		(void)snprintf(remedy, remedy_bytes, "regionctl readers");
+	else if (stopped(row->pid))
+		(void)snprintf(remedy, remedy_bytes, "kill -CONT %u", row->pid);
+	else
+		(void)snprintf(remedy, remedy_bytes, "kill %u", row->pid);
+}
+
 static void examine_readers(struct doctor *doctor)
 {
 	struct rgm_reader_row *rows = NULL;
@@ -182,20 +210,26 @@ static void examine_readers(struct doctor *doctor)
 	for (size_t i = 0; i < count; i++) {
 		const struct rgm_reader_row *row = &rows[i];
 		struct passwd *user = getpwuid(row->uid);
+		const char *name = user != NULL ? user->pw_name : "?";
 		char kept[TEXT_NUMBER_BYTES], age[TEXT_NUMBER_BYTES], remedy[64];
 
-		if (row->kept_bytes == 0 || row->age_ns < LAGGING_NS)
+		if (strcmp(row->lag, "ok") == 0)
 			continue;
 		lagging++;
 		text_bytes(kept, row->kept_bytes);
 		text_duration(age, row->age_ns);
-		(void)snprintf(remedy, sizeof remedy, "kill %u", row->pid);
-		doctor_find(doctor, "readers", FINDING_WARN,
-			row->pid != 0 ? remedy : "regionctl readers",
-			"'%s' (pid %u, user %s) looks at version %llu, replaced %s ago, and keeps "
-			"%s",
-			row->label, row->pid, user != NULL ? user->pw_name : "?",
-			(unsigned long long)row->oldest_version, age, kept);
+		remedy_for(row, remedy, sizeof remedy);
+		if (strcmp(row->lag, "lagging") == 0)
+			doctor_find(doctor, "readers", FINDING_WARN, remedy,
+				"'%s' (pid %u, user %s) looks at version %llu, replaced %s ago, "
+				"and keeps %s",
+				row->label, row->pid, name, (unsigned long long)row->oldest_version,
+				age, kept);
+		else
+			doctor_find(doctor, "readers", FINDING_WARN, remedy,
+				"'%s' (pid %u, user %s) was %s for keeping memory, and has not %s",
+				row->label, row->pid, name, row->lag,
+				strcmp(row->lag, "killed") == 0 ? "ended" : "noticed");
 	}
 	if (lagging == 0)
 		doctor_find(doctor, "readers", FINDING_OK, NULL,

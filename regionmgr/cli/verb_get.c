@@ -201,7 +201,7 @@ int verb_get(struct cli *cli, struct rgm_error *error)
 	struct rgm_layer layer;
 	struct reader reader;
 	uint32_t crc = 0;
-	int rc = reader_open(cli, &name, 1, &reader, error), closed;
+	int rc = reader_open(cli, &name, 1, &reader, error);
 
 	if (rc != 0)
 		return rc;
@@ -217,6 +217,5 @@ int verb_get(struct cli *cli, struct rgm_error *error)
 			rc = verify(&layer, name, crc, error);
 		(void)progress_end(&progress);
 	}
-	closed = reader_close(&reader, rc == 0 ? error : NULL);
-	return rc != 0 ? rc : closed;
+	return reader_end(&reader, rc, error);
 }

@@ -93,6 +93,8 @@ static const struct column reader_columns[] = {
 	{"attached_ns", "attached", COLUMN_DURATION, 0},
 	{"kept_bytes", "kept", COLUMN_BYTES, COLUMN_DELTA},
 	{"membarrier", NULL, COLUMN_FLAG, COLUMN_JSON},
+	{"lag", NULL, COLUMN_TEXT, 0},
+	{"revoked_version", "revoked", COLUMN_NUMBER, 0},
 	{NULL, NULL, COLUMN_TEXT, 0},
 };
 
@@ -134,6 +136,8 @@ static int collect_readers(
 		table_number(table, row->attached_ns);
 		table_number(table, row->kept_bytes);
 		table_number(table, row->membarrier);
+		table_text(table, row->lag);
+		number_or_null(table, row->revoked_version);
 	}
 	free(rows);
 	return 0;

@@ -117,7 +117,7 @@ int verb_scan(struct cli *cli, struct rgm_error *error)
 {
 	struct scan scan = {0};
 	struct reader reader;
-	int rc = number(cli, "threads", processors(), THREADS_MAX, &scan.threads, error), closed;
+	int rc = number(cli, "threads", processors(), THREADS_MAX, &scan.threads, error);
 
 	if (rc == 0)
 		rc = number(cli, "processes", 1, PROCESSES_MAX, &scan.processes, error);
@@ -132,9 +132,7 @@ int verb_scan(struct cli *cli, struct rgm_error *error)
 		rc = scan_run(&scan, cli, error);
 	if (rc == 0)
 		rc = scan_finish(&scan, error);
-	closed = reader_close(&reader, rc == 0 ? error : NULL);
-	if (rc == 0)
-		rc = closed;
+	rc = reader_end(&reader, rc, error);
 	if (rc == 0)
 		rc = show(cli, &scan, error);
 	scan_free(&scan);

@@ -152,7 +152,7 @@ static int collect_layers(
 	struct rgm_layers layers;
 	struct rgm_layer layer;
 	struct reader reader;
-	int rc = reader_open(cli, &name, 1, &reader, error), closed;
+	int rc = reader_open(cli, &name, 1, &reader, error);
 
 	(void)look;
 	if (rc != 0)
@@ -173,8 +173,7 @@ static int collect_layers(
 				table_null(table);
 		}
 	}
-	closed = reader_close(&reader, rc == 0 ? error : NULL);
-	return rc != 0 ? rc : closed;
+	return reader_end(&reader, rc, error);
 }
 
 int verb_show(struct cli *cli, struct rgm_error *error)

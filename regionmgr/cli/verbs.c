@@ -90,6 +90,10 @@ const struct verb verbs_table[] = {
 	}, {
 		.name = "readers", .group = GROUP_LOOK, .run = verb_readers,
 		.summary = "attached processes: versions in view, holds, memory they keep",
+		.details = "lag is ok; lagging, of a reader that was logged for keeping memory for longer "
+			"than regionmgrd's --warn-section; revoked, while it has sections or holds that "
+			"--lag-policy took back (the other columns leave them out); killed. revoked is the "
+			"version below which that is.",
 		.options = {WATCH},
 		.examples = {
 			{"regionctl readers", "who is attached"},

@@ -40,6 +40,13 @@ static int in_32_bits(const struct settings *settings, const char *name, uint32_
 	return 0;
 }
 
+static enum rgm_lag_policy lag_policy(const char *name)
+{
+	if (strcmp(name, "limit") == 0)
+		return RGM_LAG_LIMIT;
+	return strcmp(name, "kill") == 0 ? RGM_LAG_KILL : RGM_LAG_WARN;
+}
+
 static int fill(struct daemon_options *options, struct rgm_error *error)
 {
 	const struct settings *settings = &options->settings;
@@ -68,6 +75,8 @@ static int fill(struct daemon_options *options, struct rgm_error *error)
 	manager->dir = settings_text(settings, "dir");
 	manager->socket = settings_text(settings, "socket");
 	manager->default_max_bytes = settings_number(settings, "max-bytes");
+	manager->lag_policy = lag_policy(settings_text(settings, "lag-policy"));
+	manager->lag_bytes = settings_number(settings, "lag-bytes");
 	manager->access = options->access;
 	manager->access_count = allow->list_count;
 	manager->log = daemon_log;

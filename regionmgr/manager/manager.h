@@ -6,6 +6,7 @@
  *   catalog     which dimensions there are, on the disk (catalog.c)
  *   table       the region table in shared memory: building and publishing versions (table.c)
  *   session     one attached reader: its segment, its lock, its death (sessions.c)
+ *   lag         what a reader that keeps memory for long is dealt (lag.c, sessions_lag.c)
  *   reclaim     retired blocks, and when they are free again (reclaim.c)
  *   writer      one change of one dimension (writer.c)
  *   server      the socket: who connects, what they ask (server.c, requests.c, jobs.c)
@@ -63,6 +64,8 @@ struct rgm_manager {
 	uint32_t max_dimensions, max_readers, max_clients, max_loads;
 	uint64_t default_max_bytes;
 	uint32_t warn_section_ms;
+	enum rgm_lag_policy lag_policy; /* of readers that lag: lag.h */
+	uint64_t lag_bytes;
 	uint32_t disable; /* enum rgm_disable */
 	bool membarrier;  /* issued before every scan */
 	struct rgm_principal access[MANAGER_ACCESS_MAX];
@@ -167,7 +170,7 @@ void sessions_hangup(struct rgm_manager *manager, struct session *session);
  * and while some are pending. Returns how many are still pending. */
 size_t sessions_sweep(struct rgm_manager *manager);
 
-/* --- info.c: what is told. Rows are by value; each call is a consistent look, not a lock. ----- */
+/* --- info.c, readers.c: what is told. Rows are by value; each call is a consistent look, not a lock. ----- */
 
 void info_status(struct rgm_manager *manager, struct rgm_status *ret_status);
 /* Up to `capacity` rows in name order, beginning behind `after` ("": from the start). Only what the
@@ -182,8 +185,6 @@ size_t info_readers(
 /* The counters from index `from` on. */
 size_t info_stats(
 	struct rgm_manager *manager, size_t from, struct rgm_counter *rows, size_t capacity);
-/* Log, once each, sessions whose oldest section is older than warn_section_ms and keeps memory. */
-void info_warn(struct rgm_manager *manager);
 /* rgm_control_check() on the served region, under a hold of the manager's own. */
 int info_check(struct rgm_manager *manager, const char *name, rgm_progress progress, void *context,
 	struct rgm_check_report *ret_report, struct rgm_error *error);

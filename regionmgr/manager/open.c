@@ -55,6 +55,9 @@ static int apply_options(struct rgm_manager *manager, const struct rgm_manager_o
 	if (options->max_dimensions > IPC_MAX_DIMENSIONS)
 		return pool_fail(error, RGM_ELIMIT, "max_dimensions %u is beyond the limit of %u",
 			options->max_dimensions, IPC_MAX_DIMENSIONS);
+	if (options->lag_policy > RGM_LAG_KILL)
+		return pool_fail(error, -EINVAL, "there is no policy for lagging readers %u",
+			options->lag_policy);
 	memcpy(manager->instance, instance, strlen(instance) + 1);
 	manager->max_dimensions = options->max_dimensions ? options->max_dimensions : 4096;
 	manager->max_readers = options->max_readers ? options->max_readers : 1024;
@@ -63,6 +66,8 @@ static int apply_options(struct rgm_manager *manager, const struct rgm_manager_o
 	manager->default_max_bytes =
 		options->default_max_bytes ? options->default_max_bytes : 16ull << 30;
 	manager->warn_section_ms = options->warn_section_ms ? options->warn_section_ms : 10000;
+	manager->lag_policy = (enum rgm_lag_policy)options->lag_policy;
+	manager->lag_bytes = options->lag_bytes ? options->lag_bytes : 256ull << 20;
 	manager->disable = options->disable;
 	manager->membarrier =
 		!(options->disable & RGM_DISABLE_MEMBARRIER) && os_membarrier_usable();

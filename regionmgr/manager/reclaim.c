@@ -12,6 +12,7 @@
 #include <urcu/wfcqueue.h>
 
 #include "pool/os.h"
+#include "regionmgr/manager/lag.h"
 #include "regionmgr/manager/open.h"
 #include "regionmgr/manager/sessions.h"
 #include "regionmgr/manager/table.h"
@@ -290,14 +291,13 @@ static bool wait_for_work(struct reclaim *reclaim, bool waiting, unsigned ms)
 }
 
 /* What else is looked at now and then: nothing that could not wait half a second. */
-static void look_around(struct reclaim *reclaim, bool waiting, uint64_t *last_ns)
+static void look_around(struct reclaim *reclaim, uint64_t *last_ns)
 {
 	uint64_t now = os_now_ns();
 	if (now - *last_ns < LOOK_AROUND_MS * 1000000ull)
 		return;
 	*last_ns = now;
-	if (waiting)
-		info_warn(reclaim->manager);
+	lag_look(reclaim->manager);
 	if (atomic_load(&reclaim->manager->in_use))
 		dimensions_retry(reclaim->manager);
 }
@@ -318,7 +318,7 @@ static void *run(void *argument)
 		pthread_mutex_unlock(&reclaim->lock);
 		/* A reader that stays costs fewer and fewer looks. */
 		ms = freed > 0 ? RETRY_LEAST_MS : ms < RETRY_MOST_MS ? ms * 2 : RETRY_MOST_MS;
-		look_around(reclaim, waiting, &last_ns);
+		look_around(reclaim, &last_ns);
 	}
 	return NULL;
 }

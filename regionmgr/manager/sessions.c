@@ -154,6 +154,7 @@ static struct session *session_create(struct rgm_manager *manager, const struct 
 	session->file = -1;
 	session->connected = session->alive = true;
 	session->attached_ns = os_now_ns();
+	session->revoked = 1;
 	strncpy(session->label, label, sizeof session->label - 1);
 	/* One slot more than asked for: the library's own, for its looks outside sections. */
 	session->slots = (slots ? slots : SLOTS_DEFAULT) + 1;

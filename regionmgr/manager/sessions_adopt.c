@@ -9,12 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/guard.h"
 #include "pool/bitmap.h"
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/sessions_internal.h"
+#include "regionmgr/manager/table.h"
 
 static int open_segment(struct session *session, struct rgm_error *error)
 {
@@ -54,6 +56,7 @@ static struct session *from_row(
 		.slots = row->slots,
 		.holds = row->holds,
 		.place = place,
+		.revoked = 1,
 		.segment_bytes = ipc_segment_bytes(row->slots, row->holds),
 		.alive = true};
 	memcpy(session->token, row->token, sizeof session->token);
@@ -128,6 +131,17 @@ static void remove_strays(const struct sessions *sessions)
 	closedir(folder);
 }
 
+/* What the dead manager revoked is void here, too. It may have died between the word and the barrier (V1
+ * and V2 of sessions_lag.c): the barrier is issued again. Where that fails everything counts. */
+static void adopt_revoked(struct sessions *sessions)
+{
+	struct rgm_manager *manager = sessions->manager;
+	bool failed = ipc_manager_barrier(manager->membarrier) != 0;
+	for (struct session *session = sessions->first; session; session = session->next)
+		if (!failed || !load32_acquire(&session->segment->membarrier))
+			session->revoked = table_revoked(manager->table, session->place);
+}
+
 int sessions_adopt(
 	struct rgm_manager *manager, struct sessions **ret_sessions, struct rgm_error *error)
 {
@@ -147,6 +161,7 @@ int sessions_adopt(
 		sessions_destroy(sessions);
 		return rc;
 	}
+	adopt_revoked(sessions);
 	remove_strays(sessions);
 	*ret_sessions = sessions;
 	return 0;
@@ -188,6 +203,8 @@ int sessions_resume(struct rgm_manager *manager, const struct peer *peer, uint64
 		session->gid = peer->gid;
 		session->group_count = peer->group_count;
 		memcpy(session->groups, peer->groups, sizeof session->groups);
+		if (session->pidfd >= 0)
+			close(session->pidfd);
 		session->pidfd = peer->pidfd;
 		*ret_session = session;
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The session and the list of them inside: shared by sessions.c (their lives) and sessions_look.c (what
- * they see). */
+/* The session and the list of them inside: shared by sessions.c (their lives), sessions_look.c (what
+ * they see) and sessions_lag.c (taking it back). */
 #ifndef MANAGER_SESSIONS_INTERNAL_H
 #define MANAGER_SESSIONS_INTERNAL_H
 
@@ -34,6 +34,8 @@ struct session {
 	bool alive;
 	bool warned;
 	bool damage_told;
+	uint64_t revoked;   /* the manager's own copy of its revoked word, once that is in force */
+	uint64_t killed_ns; /* 0: not for lagging */
 	/* Figures of the dimensions given to it, with a reference each. */
 	struct map_figure **mapped;
 	uint32_t mapped_count, mapped_capacity;

@@ -12,9 +12,37 @@ void sessions_view_free(struct sessions_view *view)
 	*view = (struct sessions_view){0};
 }
 
+/* A session's words and holds below its `revoked` are void: sessions_lag.c has the argument. They are
+ * left out and counted. */
+struct claims {
+	uint64_t revoked;
+	struct sessions_view *view;
+	uint32_t voided;
+};
+
+static int add_sections(const struct session *session, struct claims *claims)
+{
+	struct ipc_seen *seen = &claims->view->sections;
+	size_t kept = seen->count, i = kept;
+	int rc = ipc_scan_slots(session->segment, session->slots, seen);
+	for (; i < seen->count; i++) {
+		if (seen->versions[i] < claims->revoked)
+			claims->voided++;
+		else
+			seen->versions[kept++] = seen->versions[i];
+	}
+	seen->count = kept;
+	return rc;
+}
+
 static int add_hold(void *context, const struct ipc_held *held)
 {
-	struct sessions_view *view = context;
+	struct claims *claims = context;
+	struct sessions_view *view = claims->view;
+	if (held->version < claims->revoked) {
+		claims->voided++;
+		return 0;
+	}
 	if (view->hold_count == view->hold_capacity) {
 		size_t capacity = view->hold_capacity ? view->hold_capacity * 2 : 64;
 		struct ipc_held *holds = reallocarray(view->holds, capacity, sizeof *holds);
@@ -68,9 +96,10 @@ int sessions_scan(struct sessions *sessions, struct sessions_view *view)
 				rc = -EAGAIN;
 	for (struct session *s = sessions->first; s && rc == 0; s = s->next) /* M4 */
 		if (s->alive)
-			rc = ipc_scan_slots(s->segment, s->slots, &view->sections);
+			rc = add_sections(s, &(struct claims){s->revoked, view, 0});
 	for (struct session *s = sessions->first; s && rc == 0; s = s->next) { /* M5 */
-		rc = ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, view);
+		struct claims claims = {s->revoked, view, 0};
+		rc = ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, &claims);
 		tell_damage(s);
 	}
 	pthread_mutex_unlock(&sessions->lock);
@@ -88,13 +117,14 @@ uint32_t sessions_count(struct sessions *sessions)
 
 struct holds_on {
 	uint64_t dimension;
+	uint64_t revoked;
 	uint32_t count;
 };
 
 static int count_hold(void *context, const struct ipc_held *held)
 {
 	struct holds_on *on = context;
-	on->count += held->dimension == on->dimension;
+	on->count += held->dimension == on->dimension && held->version >= on->revoked;
 	return 0;
 }
 
@@ -102,8 +132,10 @@ uint32_t sessions_holds_on(struct sessions *sessions, uint64_t dimension)
 {
 	struct holds_on on = {.dimension = dimension};
 	pthread_mutex_lock(&sessions->lock);
-	for (struct session *s = sessions->first; s; s = s->next)
+	for (struct session *s = sessions->first; s; s = s->next) {
+		on.revoked = s->revoked;
 		ipc_scan_holds(s->segment, s->slots, s->holds, count_hold, &on);
+	}
 	pthread_mutex_unlock(&sessions->lock);
 	return on.count;
 }
@@ -125,9 +157,10 @@ void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 		if (s->number <= after)
 			continue;
 		view.sections.count = view.hold_count = 0;
+		struct claims claims = {s->revoked, &view, 0};
 		if (s->alive)
-			ipc_scan_slots(s->segment, s->slots, &view.sections);
-		ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, &view);
+			add_sections(s, &claims);
+		ipc_scan_holds(s->segment, s->slots, s->holds, add_hold, &claims);
 		struct session_look look = {.number = s->number,
 			.label = s->label,
 			.pid = s->pid,
@@ -138,7 +171,10 @@ void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 			.mapped = mapped_now(s),
 			.attached_ns = s->attached_ns,
 			.sections = (uint32_t)view.sections.count,
-			.warned = s->warned};
+			.voided = claims.voided,
+			.revoked = s->revoked,
+			.warned = s->warned,
+			.killed_ns = s->killed_ns};
 		sort_view(&view);
 		look.view = view;
 		each(context, &look);
@@ -146,13 +182,4 @@ void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 	}
 	pthread_mutex_unlock(&sessions->lock);
 	sessions_view_free(&view);
-}
-
-void sessions_set_warned(struct sessions *sessions, uint64_t number, bool warned)
-{
-	pthread_mutex_lock(&sessions->lock);
-	for (struct session *s = sessions->first; s; s = s->next)
-		if (s->number == number)
-			s->warned = warned;
-	pthread_mutex_unlock(&sessions->lock);
 }

@@ -12,6 +12,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/files.h"
+#include "regionmgr/manager/lag.h"
 #include "regionmgr/manager/reclaim.h"
 
 /* A draft: what a version needs that is not published yet. */
@@ -207,6 +208,11 @@ void table_revoke(struct table *table, uint32_t place, uint64_t version)
 	store64_release(table_revoked_word(table, place), version);
 }
 
+uint64_t table_revoked(const struct table *table, uint32_t place)
+{
+	return load64_acquire(table_revoked_word(table, place));
+}
+
 void table_stop(struct table *table)
 {
 	store32_release(&table->header->state, IPC_STOPPED);
@@ -284,12 +290,17 @@ int table_next_version(struct table *table, uint64_t *ret_version, struct rgm_er
 	if (find_unseen(table, ret_version))
 		return 0;
 	manager_count(table->manager, COUNTER_publish_stalls, 1);
-	reclaim_run(table->manager->reclaim);
-	if (find_unseen(table, ret_version))
-		return 0;
-	return pool_fail(error, RGM_EBUSY,
+	do {
+		reclaim_run(table->manager->reclaim);
+		if (find_unseen(table, ret_version))
+			return 0;
+	} while (lag_make_room(table->manager));
+	pool_fail(error, RGM_EBUSY,
 		"no version can be published: readers see all of the last %u versions",
 		IPC_RING_ENTRIES);
+	pool_hint(error, "regionctl readers shows whose sections these are; regionmgrd "
+			 "--lag-policy limit takes them back");
+	return RGM_EBUSY;
 }
 
 int table_free_index(const struct table *table, uint32_t *ret_index, struct rgm_error *error)

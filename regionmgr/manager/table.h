@@ -48,7 +48,8 @@ uint64_t table_current(const struct table *table);
 uint64_t table_replaced_ns(const struct table *table, uint64_t version);
 
 /* The number that the next publish will have: the next one whose ring entry nobody may see. Looks for
- * one by a scan if need be. RGM_EBUSY when every entry is in view. */
+ * one by a scan if need be, and where the policy for lagging readers allows it takes the oldest ones
+ * back (lag_make_room()). RGM_EBUSY when every entry is in view. */
 int table_next_version(struct table *table, uint64_t *ret_version, struct rgm_error *error);
 
 /* A free index for a new dimension. RGM_ELIMIT at max_dimensions. */
@@ -57,6 +58,7 @@ int table_free_index(const struct table *table, uint32_t *ret_index, struct rgm_
 /* Store the revoked word of a session's place: what it sees of versions below `version` is void. At least
  * 1. A release; what may follow only once the reader sees it stands behind a barrier of the caller's. */
 void table_revoke(struct table *table, uint32_t place, uint64_t version);
+uint64_t table_revoked(const struct table *table, uint32_t place);
 
 struct table_draft;
 /* One change: the entry at an index becomes this; id 0 clears it. `changed` and `generation` are the

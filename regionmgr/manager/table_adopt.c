@@ -72,7 +72,7 @@ static int open_object(struct table *table, struct rgm_error *error)
 	if (rc == -EAGAIN) {
 		pool_fail(error, RGM_EINUSE,
 			"another manager uses shared memory '%s': its folder is a copy of this "
-		        "one, "
+			"one, "
 			"or the other way round",
 			table->name);
 		pool_hint(error, "stop it, or remove the file 'catalog' of a copy that is empty");

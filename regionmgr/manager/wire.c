@@ -97,6 +97,8 @@ void wire_put_reader(struct ipc_reader_row *row, const struct rgm_reader_row *re
 	row->age_ns = reader->age_ns;
 	row->attached_ns = reader->attached_ns;
 	row->kept_bytes = reader->kept_bytes;
+	row->revoked_version = reader->revoked_version;
+	PUT_TEXT(row->lag, reader->lag);
 }
 
 void wire_put_counter(struct ipc_counter_row *row, const struct rgm_counter *counter)

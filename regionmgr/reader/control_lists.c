@@ -70,8 +70,10 @@ static void get_reader(void *public, const void *wire)
 		.age_ns = row->age_ns,
 		.attached_ns = row->attached_ns,
 		.kept_bytes = row->kept_bytes,
+		.revoked_version = row->revoked_version,
 	};
 	GET_TEXT(reader.label, row->label);
+	GET_TEXT(reader.lag, row->lag);
 	memcpy(public, &reader, sizeof reader);
 }
 

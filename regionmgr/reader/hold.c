@@ -6,6 +6,9 @@
  * A hold that was alive at a fork may be read through by the child. When its last view here is
  * released, it is cleared only if no process that descends from such a fork lives; else it becomes a
  * zombie: its words stand, and it is looked at again at each take, release and detach.
+ *
+ * The manager may revoke a hold while it stands, then also for the children: its words are left out of
+ * scans, and what was read through it is void.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -191,12 +194,15 @@ int rgm_hold_release(struct rgm_hold *hold)
 	if (!hold)
 		return 0;
 	struct rgm_session *session = hold->session;
+	bool revoked = ipc_section_revoked(session->revoked, hold->version);
 	if (reader_forked(session->here))
-		return RGM_EFORKED;
+		return revoked ? RGM_EREVOKED : RGM_EFORKED;
 	pthread_mutex_lock(&session->lock);
-	int rc = __atomic_load_n(&hold->mapping->damage, __ATOMIC_RELAXED) == hold->damage
-	                 ? 0
-	                 : RGM_EIO;
+	int rc = 0;
+	if (__atomic_load_n(&hold->mapping->damage, __ATOMIC_RELAXED) != hold->damage)
+		rc = RGM_EIO;
+	if (revoked)
+		rc = RGM_EREVOKED;
 	if (--hold->views == 0) {
 		struct rgm_hold **place =
 			&session->buckets[bucket_of(hold->dimension, hold->version)];

@@ -230,6 +230,8 @@ class Daemon(Case):
 
     def test_bad_settings(self):
         for words, said in ((["--max-reader", "3"], "--max-readers"), (["serve"], "serve"),
+                            (["--lag-policy", "shout"], "--lag-policy"),
+                            (["--lag-bytes", "x"], "--lag-bytes"),
                             (["--max-readers", "0"], "--max-readers"), (["--dir"], "--dir"),
                             (["--log-level", "inf"], "info"), (["--max-bytes", "x"], "size"),
                             (["--allow", "everyone"], "everyone"), (["--instance", "a/b"], "a/b"),

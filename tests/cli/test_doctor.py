@@ -79,6 +79,87 @@ class Doctor(Case):
             if os.path.exists(name):
                 os.remove(name)
 
+    def lagging(self, manager):
+        """A scan that goes on for ever, stopped, whose holds keep what was replaced."""
+        env = self.env(REGIONMGR_SOCKET=manager.socket)
+        tree = self.make_tree("tree", {"a": os.urandom(300000), "b": b"b" * 5000})
+        self.ctl("load", "data", tree, env={"REGIONMGR_SOCKET": manager.socket})
+        process = subprocess.Popen(
+            [program("regionctl"), "scan", "data", "--loops", "100000000", "--threads", "1"],
+            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.wait_row(manager, process.pid, lambda row: row["holds"] == 1)
+        process.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            self.ctl("load", "data", tree, env={"REGIONMGR_SOCKET": manager.socket})
+        return process
+
+    def wait_row(self, manager, pid, wanted):
+        deadline = time.monotonic() + harness.PATIENCE
+        while time.monotonic() < deadline:
+            rows = self.ctl("readers", "--json", env={"REGIONMGR_SOCKET": manager.socket}).json()
+            rows = [row for row in rows if row["pid"] == pid]
+            if rows and wanted(rows[0]):
+                return rows[0]
+            time.sleep(0.02)
+        raise AssertionError("never so: %r" % rows)
+
+    def own(self, name, *options):
+        manager = harness.Manager(self.folder, "--warn-section", "100ms", *options, name=name)
+        self.addCleanup(manager.stop)
+        return manager
+
+    def test_lagging_reader(self):
+        manager = self.own("lag")
+        process = self.lagging(manager)
+        try:
+            row = self.wait_row(manager, process.pid, lambda row: row["lag"] == "lagging")
+            self.assertGreater(row["kept_bytes"], 300000)
+            self.assertIsNone(row["revoked_version"])
+            env = {"REGIONMGR_SOCKET": manager.socket}
+            found = self.one(self.findings(env=env), "readers", "warn")
+            self.assertIn("pid %d" % process.pid, found["fact"])
+            self.assertEqual(found["remedy"], "kill -CONT %d" % process.pid)
+            subprocess.run(["sh", "-c", found["remedy"]], check=True)
+            found = self.one(self.findings(env=env), "readers", "warn")
+            self.assertEqual(found["remedy"], "kill %d" % process.pid)
+            subprocess.run(["sh", "-c", found["remedy"]], check=True)
+            process.communicate(timeout=harness.PATIENCE)
+        finally:
+            process.kill()
+            process.communicate()
+        self.assertIn("keeps", manager.log())
+        self.assertEqual(manager.log().count(" lagging "), 1)
+
+    def test_revoked_reader(self):
+        manager = self.own("limit", "--lag-policy", "limit", "--lag-bytes", "4K")
+        process = self.lagging(manager)
+        env = {"REGIONMGR_SOCKET": manager.socket}
+        try:
+            row = self.wait_row(manager, process.pid, lambda row: row["lag"] == "revoked")
+            self.assertEqual((row["holds"], row["kept_bytes"]), (0, 0))
+            self.assertGreater(row["revoked_version"], 0)
+            found = self.one(self.findings(env=env), "readers", "warn")
+            self.assertIn("was revoked", found["fact"])
+            self.assertEqual(found["remedy"], "kill -CONT %d" % process.pid)
+            counters = {row["counter"]: row["value"]
+                        for row in self.ctl("stats", "--json", env=env).json()}
+            self.assertEqual([counters["readers_" + what] for what in ("revoked", "killed")], [1, 0])
+        finally:
+            process.kill()
+            process.communicate()
+        self.assertIn("taken back (policy limit)", manager.log())
+
+    def test_killed_reader(self):
+        manager = self.own("kill", "--lag-policy", "kill", "--lag-bytes", "4K")
+        process = self.lagging(manager)
+        try:
+            process.communicate(timeout=harness.PATIENCE)
+            self.assertEqual(process.returncode, -signal.SIGKILL)
+        finally:
+            process.kill()
+            process.communicate()
+        self.assertIn("(policy kill)", manager.log())
+
     def test_few_descriptors(self):
         subprocess.run(["prlimit", "--pid", str(self.manager.process.pid), "--nofile=200"], check=True)
         row = self.one(self.findings(), "descriptors", "warn")

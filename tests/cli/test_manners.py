@@ -43,7 +43,7 @@ GOLDEN = {
     "scan data": ["dimensions", "total", "processes", "threads", "loops"],
     "readers": ["number", "label", "state", "pid", "uid", "gid", "sections", "holds", "mapped",
                 "oldest_version", "newest_version", "age_ns", "attached_ns", "kept_bytes",
-                "membarrier"],
+                "membarrier", "lag", "revoked_version"],
     "stats": ["counter", "value", "rate", "gauge", "unit", "description"],
     "check data": ["name", "result", "layers", "bytes", "pages_used", "problems", "first_problem"],
     "doctor": ["result", "check", "fact", "remedy"],

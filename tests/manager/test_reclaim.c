@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * regionmgr/manager/reclaim.c: exactly what a section or a hold can see is kept, by a model of random
- * blocks, sections and holds; in bounded steps; and what a dead or hostile reader changes about it.
+ * blocks, sections, holds and revocations; in bounded steps; and what a dead or hostile reader changes about it.
  */
 #define _GNU_SOURCE 1
 
@@ -190,6 +190,22 @@ static void move_hold(struct model *model, struct bare_reader *reader, uint64_t 
 	}
 }
 
+/* What the session sees below the current version is taken back: its words stand, and count no more. */
+static void take_back(
+	struct fixture *fixture, struct model *model, const struct bare_reader *reader)
+{
+	uint64_t current = table_current(fixture->manager->table);
+	REQUIRE_EQUAL(sessions_revoke(
+			      fixture->manager->sessions, session_number(reader->session), current),
+		0);
+	for (uint32_t slot = 1; slot <= SLOTS; slot++)
+		if (model->slots[slot] < current)
+			model->slots[slot] = 0;
+	for (uint32_t i = 0; i < HOLDS; i++)
+		if (model->holds[i].version < current)
+			model->holds[i] = (struct ipc_held){0};
+}
+
 static void test_interval_rule(void **state)
 {
 	struct fixture *fixture = *state;
@@ -200,6 +216,8 @@ static void test_interval_rule(void **state)
 	for (int i = 0; i < 40; i++)
 		publish(fixture);
 	for (int round = 0; round < 4000; round++) {
+		if (support_below(&random, 100) == 0)
+			take_back(fixture, &model, &reader);
 		switch (support_below(&random, 4)) {
 		case 0:
 			retire_some(fixture, &model, &random);

@@ -15,6 +15,7 @@
 
 #include "tests/support/instance.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -175,28 +176,32 @@ static bool is_waiting(pid_t process, pid_t thread)
 /* The thread that reclaims stands still: the main thread does its work, in view. */
 static pid_t hold_reclaim(pid_t process)
 {
-	char path[64], name[32];
-	for (pid_t thread = process + 1; thread < process + 64; thread++) {
-		snprintf(path, sizeof path, "/proc/%d/task/%d/comm", (int)process, (int)thread);
-		int file = open(path, O_RDONLY | O_CLOEXEC);
-		if (file < 0)
-			continue;
-		ssize_t got = read(file, name, sizeof name - 1);
-		close(file);
-		name[got > 0 ? got : 0] = 0;
-		if (strcmp(name, "rgm-reclaim\n") == 0) {
-			trace(thread);
-			while (!is_waiting(process, thread)) {
-				int status;
-				REQUIRE_EQUAL(ptrace(PTRACE_CONT, thread, NULL, NULL), 0);
-				support_sleep_ms(1);
-				REQUIRE_EQUAL(ptrace(PTRACE_INTERRUPT, thread, NULL, NULL), 0);
-				REQUIRE_EQUAL(waitpid(thread, &status, __WALL), thread);
-			}
-			return thread;
-		}
+	char path[64];
+	pid_t found = 0;
+	snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+	DIR *folder = opendir(path);
+	REQUIRE(folder);
+	for (struct dirent *entry; !found && (entry = readdir(folder));) {
+		char name[32] = "", file[64];
+		snprintf(file, sizeof file, "%.8s/comm", entry->d_name);
+		int comm = openat(dirfd(folder), file, O_RDONLY | O_CLOEXEC);
+		if (comm < 0 || read(comm, name, sizeof name - 1) < 0)
+			name[0] = 0;
+		close(comm);
+		if (strcmp(name, "rgm-reclaim\n") == 0)
+			found = (pid_t)atoi(entry->d_name);
 	}
-	support_fail(__FILE__, __LINE__, "no thread of that name");
+	closedir(folder);
+	REQUIRE(found);
+	trace(found);
+	while (!is_waiting(process, found)) {
+		int status;
+		REQUIRE_EQUAL(ptrace(PTRACE_CONT, found, NULL, NULL), 0);
+		support_sleep_ms(1);
+		REQUIRE_EQUAL(ptrace(PTRACE_INTERRUPT, found, NULL, NULL), 0);
+		REQUIRE_EQUAL(waitpid(found, &status, __WALL), found);
+	}
+	return found;
 }
 
 static void stage_open(struct stage *stage)

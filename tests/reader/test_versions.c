@@ -9,14 +9,14 @@
 
 static void test_threads(void **state)
 {
-	struct torture torture = {*state, 0, 6, 2000, support_seed(), false};
+	struct torture torture = {*state, 0, 6, 2000, support_seed(), false, false};
 	torture_threads(&torture);
 }
 
 #if !SUPPORT_RACE_BUILD
 static void test_processes(void **state)
 {
-	struct torture torture = {*state, 3, 3, 2500, support_seed(), true};
+	struct torture torture = {*state, 3, 3, 2500, support_seed(), true, false};
 	torture_processes(&torture);
 }
 
@@ -77,7 +77,7 @@ static void scribble(struct child *parent, void *context)
 static void test_hostile_segment(void **state)
 {
 	struct instance *instance = *state;
-	struct torture torture = {instance, 0, 4, 2000, support_seed(), false};
+	struct torture torture = {instance, 0, 4, 2000, support_seed(), false, false};
 	struct rgm_reader_row row;
 	instance_guard();
 	struct child hostile = child_start(scribble, &torture);
@@ -87,18 +87,18 @@ static void test_hostile_segment(void **state)
 	pthread_t ids[4];
 	struct reader reader;
 	bool stop = false;
-	uint64_t looks = 0, generation = 0;
+	uint64_t looks[2] = {0}, generation = 0;
 	torture_write(instance, &generation);
 	reader_open(&reader, instance, NULL);
 	reader_map(&reader, "alpha");
 	reader_map(&reader, "beta");
 	for (unsigned i = 0; i < 4; i++) {
 		threads[i] = (struct torture_thread){
-			reader.session, torture.seed + i, true, &stop, &looks};
+			reader.session, torture.seed + i, true, &stop, looks, false};
 		REQUIRE_EQUAL(pthread_create(&ids[i], NULL, torture_thread, &threads[i]), 0);
 	}
 	uint64_t until = support_now_ms() + torture.ms + 500;
-	while (support_now_ms() < until || __atomic_load_n(&looks, __ATOMIC_RELAXED) < 100) {
+	while (support_now_ms() < until || __atomic_load_n(looks, __ATOMIC_RELAXED) < 100) {
 		torture_write(instance, &generation);
 		REQUIRE(instance_reader(instance, 1, &row));
 		REQUIRE(row.sections <= 601 && row.holds <= 3000);

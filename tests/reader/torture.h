@@ -6,6 +6,9 @@
  *
  * What is proven: ipc/slot.h's promise for sections and holds, through the whole stack, for the figures
  * at the end too: nothing stays allocated that nobody sees.
+ *
+ * With a policy that revokes, a section or a hold may end in RGM_EREVOKED: what it read is ignored then,
+ * whatever it was, and everything that ends in 0 has to be whole.
  */
 #ifndef TESTS_READER_TORTURE_H
 #define TESTS_READER_TORTURE_H
@@ -23,7 +26,8 @@ struct torture {
 	unsigned processes, threads;
 	uint64_t ms;
 	uint64_t seed;
-	bool chaos; /* SIGKILL, SIGSTOP, SIGCONT */
+	bool chaos;   /* SIGKILL, SIGSTOP, SIGCONT */
+	bool revokes; /* the manager's policy is `limit` */
 };
 
 static const struct content torture_a = {"alpha", 9, 64 * 160, 1000};
@@ -34,29 +38,68 @@ struct torture_thread {
 	uint64_t random;
 	bool holds;
 	bool *stop;      /* atomic; NULL: never */
-	uint64_t *looks; /* atomic */
+	uint64_t *looks; /* atomic; behind it the number of those that were revoked */
+	bool revokes;
 };
+
+/* What a section sees of a dimension, 0 if it is not whole: for a section that may be void, in which a
+ * look-up may fail as well. */
+static inline uint64_t torture_generation(struct rgm_slot *slot, const struct content *content)
+{
+	struct rgm_layers view;
+	struct rgm_error error;
+	return rgm_layers_open(slot, content->dimension, &view, &error)
+	               ? 0
+	               : view_generation(&view, content);
+}
+
+/* A hold, or NULL where a section that may be void finds nothing to hold. */
+static inline struct rgm_hold *torture_hold(struct torture_thread *thread, struct reader *reader)
+{
+	struct rgm_dimension dimension;
+	struct rgm_error error;
+	struct rgm_hold *hold = NULL;
+	int rc = rgm_find(reader->slot, "beta", &dimension, &error);
+	if (rc == 0)
+		rc = rgm_hold_take(reader->slot, &dimension, &hold, &error);
+	REQUIRE(rc == 0 || thread->revokes);
+	return hold;
+}
+
+/* The end of a section or a hold: did it end well? */
+static inline bool torture_ended(struct torture_thread *thread, int rc)
+{
+	REQUIRE(rc == 0 || (thread->revokes && rc == RGM_EREVOKED));
+	if (rc)
+		__atomic_fetch_add(&thread->looks[1], 1, __ATOMIC_RELAXED);
+	return rc == 0;
+}
 
 /* One section: both dimensions, a hold now and then, and the same bytes a second time. */
 static inline void torture_look(struct torture_thread *thread, struct reader *reader)
 {
 	struct rgm_hold *hold = NULL;
 	must(rgm_pin(reader->slot), NULL);
-	uint64_t a = slot_generation(reader->slot, &torture_a);
-	uint64_t b = slot_generation(reader->slot, &torture_b);
-	/* They change one after the other: a is replaced first. */
-	REQUIRE(a != 0 && b != 0 && (a == b || a == b + 1));
+	uint64_t a = torture_generation(reader->slot, &torture_a), again = a;
+	uint64_t b = torture_generation(reader->slot, &torture_b);
 	if (thread->holds && support_below(&thread->random, 3) == 0)
-		hold = reader_hold(reader, "beta");
+		hold = torture_hold(thread, reader);
 	if (support_below(&thread->random, 4) == 0) {
 		support_sleep_ms((unsigned)support_below(&thread->random, 4));
-		REQUIRE_EQUAL(slot_generation(reader->slot, &torture_a), a);
+		again = torture_generation(reader->slot, &torture_a);
 	}
-	must(rgm_unpin(reader->slot), NULL);
+	if (torture_ended(thread, rgm_unpin(reader->slot))) {
+		/* They change one after the other: a is replaced first. */
+		REQUIRE(a != 0 && b != 0 && (a == b || a == b + 1));
+		REQUIRE_EQUAL(again, a);
+	} else {
+		b = 0;
+	}
 	if (hold) {
 		support_sleep_ms((unsigned)support_below(&thread->random, 3));
-		REQUIRE_EQUAL(hold_generation(hold, &torture_b), b);
-		REQUIRE_EQUAL(rgm_hold_release(hold), 0);
+		uint64_t held = hold_generation(hold, &torture_b);
+		if (torture_ended(thread, rgm_hold_release(hold)))
+			REQUIRE_EQUAL(held, b);
 	}
 	__atomic_fetch_add(thread->looks, 1, __ATOMIC_RELAXED);
 }
@@ -95,8 +138,8 @@ static inline void torture_process(struct child *parent, void *context)
 	reader_map(&reader, "beta");
 	for (unsigned i = 0; i < torture->threads; i++) {
 		threads[i] = (struct torture_thread){reader.session,
-			torture->seed + process->number * 100 + i, i % 2 == 0, NULL,
-			process->looks};
+			torture->seed + process->number * 100 + i, i % 2 == 0, NULL, process->looks,
+			torture->revokes};
 		REQUIRE_EQUAL(pthread_create(&ids[i], NULL, torture_thread, &threads[i]), 0);
 	}
 	for (unsigned i = 0; i < torture->threads; i++)
@@ -186,10 +229,12 @@ static inline void torture_processes(struct torture *torture)
 		torture_watch(&children[i]);
 		child_kill(&children[i]);
 	}
-	print_message("%llu generations, %llu looks, %llu processes\n",
+	print_message("%llu generations, %llu looks (%llu void), %llu processes\n",
 		(unsigned long long)generation,
 		(unsigned long long)__atomic_load_n(looks, __ATOMIC_RELAXED),
+		(unsigned long long)__atomic_load_n(&looks[1], __ATOMIC_RELAXED),
 		(unsigned long long)number);
+	REQUIRE(!torture->revokes || instance_counter(torture->instance, "readers_revoked") > 0);
 	munmap(looks, 4096);
 	torture_settle(torture->instance);
 }
@@ -201,7 +246,7 @@ static inline void torture_threads(struct torture *torture)
 	pthread_t ids[16];
 	struct reader readers[2];
 	bool stop = false;
-	uint64_t generation = 0, looks = 0;
+	uint64_t generation = 0, looks[2] = {0};
 	torture_write(torture->instance, &generation);
 	for (unsigned i = 0; i < 2; i++) {
 		struct rgm_attach_options options = {.size = sizeof options,
@@ -212,11 +257,11 @@ static inline void torture_threads(struct torture *torture)
 	}
 	for (unsigned i = 0; i < torture->threads; i++) {
 		threads[i] = (struct torture_thread){
-			readers[i % 2].session, torture->seed + i, i % 3 == 0, &stop, &looks};
+			readers[i % 2].session, torture->seed + i, i % 3 == 0, &stop, looks, false};
 		REQUIRE_EQUAL(pthread_create(&ids[i], NULL, torture_thread, &threads[i]), 0);
 	}
 	uint64_t until = support_now_ms() + torture->ms;
-	while (support_now_ms() < until || __atomic_load_n(&looks, __ATOMIC_RELAXED) < 100)
+	while (support_now_ms() < until || __atomic_load_n(looks, __ATOMIC_RELAXED) < 100)
 		torture_write(torture->instance, &generation);
 	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < torture->threads; i++)

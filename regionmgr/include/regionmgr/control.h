@@ -161,6 +161,10 @@ struct rgm_reader_row {
 	uint64_t age_ns; /* since the oldest version in view was replaced; 0: current or none */
 	uint64_t attached_ns; /* since it attached */
 	uint64_t kept_bytes;  /* retired bytes that it sees */
+	/* "ok"; "lagging": it was logged for keeping memory for long; "revoked": it has sections or
+	 * holds that are void, which the figures above leave out; "killed" */
+	char lag[16];
+	uint64_t revoked_version; /* what it saw of versions below is void; 0: nothing ever was */
 };
 /** All sessions, by number. *ret_rows is freed with free(). */
 RGM_API int rgm_control_readers(struct rgm_control *control, struct rgm_reader_row **ret_rows,

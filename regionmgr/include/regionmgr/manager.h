@@ -49,12 +49,28 @@ struct rgm_manager_options {
 	uint32_t max_clients;       /**< connections; default 2048 */
 	uint32_t max_loads;         /**< changes under way at once; default 32 */
 	uint64_t default_max_bytes; /**< of a dimension; default 16 GiB */
-	uint32_t warn_section_ms;   /**< log sections older than this that keep memory; 10000 */
+	uint32_t warn_section_ms;   /**< a reader that keeps memory for longer lags; 10000 */
 	const struct rgm_principal *access; /**< who may attach beside this user and root */
 	size_t access_count;                /**< ≤ 16 */
 	uint32_t disable;                   /**< of enum rgm_disable: for tests of the fallbacks */
 	rgm_log log;                        /**< default: nobody */
 	void *log_context;
+	uint32_t lag_policy; /**< of enum rgm_lag_policy: what becomes of a reader that lags */
+	uint64_t lag_bytes;  /**< ... and keeps more than this; default 256 MiB */
+};
+/**
+ * What the manager does about a reader that lags: one that keeps retired memory, by sections or holds on
+ * a version that was replaced more than warn_section_ms ago. Each is logged, once.
+ */
+enum rgm_lag_policy {
+	RGM_LAG_WARN = 0, /**< nothing else: what it sees is kept for as long as it looks */
+	/** If it keeps more than lag_bytes: its sections and holds at versions before the current one
+	 * are void, and the memory is used again. rgm_unpin() and rgm_hold_release() then return
+	 * #RGM_EREVOKED. The session lives on: its next section is as good as any. */
+	RGM_LAG_LIMIT = 1,
+	/** If it keeps more than lag_bytes: SIGKILL to its process, by pidfd. Where there is none (Linux
+	 * before 6.5), it is not permitted, or it is the manager's own: as RGM_LAG_LIMIT. */
+	RGM_LAG_KILL = 2
 };
 /** Kernel features that can be declared absent, to run the fallback where they are present. */
 enum rgm_disable {

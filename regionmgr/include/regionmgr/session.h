@@ -197,7 +197,8 @@ RGM_API int rgm_hold_take(struct rgm_slot *slot, const struct rgm_dimension *dim
 
 /**
  * Release a hold: spans obtained through it end. NULL is allowed.
- * @return 0, or #RGM_EREVOKED / #RGM_EIO: what was read through it is void; #RGM_EFORKED in a child
+ * @return 0, or #RGM_EREVOKED / #RGM_EIO: what was read through it is void; in a forked child, where
+ * nothing is stored, #RGM_EREVOKED likewise, else #RGM_EFORKED
  */
 RGM_API int rgm_hold_release(struct rgm_hold *hold);
 
