@@ -3,7 +3,7 @@
 # Tests, found by their names: tests/<area>/test_<x>.{c,sh,py} is the test test_<area>_<x>.
 #
 # A test is quick unless one of its first lines says otherwise: `label: torture` (or crash, fuzz,
-# long) in a comment. `serial: yes` keeps other tests from running beside it. Exit code 77 means
+# long, models) in a comment. `serial: yes` keeps other tests from running beside it. Exit code 77 means
 # skipped; a reason is given by a line `SKIP <test>: <reason>`, also for a part of a test.
 #
 # Tests in C are linked with the static pieces and with tests/support/*.c, so they reach internals.
@@ -112,6 +112,14 @@ foreach(script IN LISTS scripts)
 	# needs the sanitizer too.
 	if(script MATCHES "/tests/build/" AND (RGM_SANITIZE OR RGM_COVERAGE))
 		continue()
+	endif()
+	# Models do not depend on any build: of those that check.sh makes, the one without a prefix checks
+	# them, and the release the long ones.
+	if(script MATCHES "/tests/models/")
+		file(STRINGS ${script} long LIMIT_COUNT 12 REGEX "label: .*long")
+		if(RGM_SANITIZE OR RGM_COVERAGE OR (RGM_TEST_PREFIX AND NOT long))
+			continue()
+		endif()
 	endif()
 	if(interpreter)
 		rgm_register(${name} ${script} ${interpreter} ${script})

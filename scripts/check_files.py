@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
-LICENSED = (".c", ".h", ".def", ".inc", ".py", ".sh", ".cmake", ".map", ".supp", "CMakeLists.txt")
+LICENSED = (".c", ".h", ".cpp", ".pml", ".def", ".inc", ".py", ".sh", ".cmake", ".map", ".supp", "CMakeLists.txt")
 TEXT = LICENSED + (".md", ".txt", ".json", ".yml", ".yaml", ".in", ".html", "Doxyfile",
                    ".clang-format", ".clang-tidy", ".gitignore", ".ci/run")
 CODE_LINES = 600
