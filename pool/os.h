@@ -48,6 +48,11 @@ int os_lock_byte_shared(int file, uint64_t byte);
 int os_lock_byte_exclusive(int file, uint64_t byte);
 int os_lock_byte_held(int file, uint64_t byte, bool *ret_held);
 
+/* A lock of the folder's open file description against others of its kind, which no file in it can be
+ * removed to get around. -EAGAIN if somebody has it; 0 without one where the file system has none. */
+int os_lock_folder(int folder);
+void os_unlock_folder(int folder);
+
 /*
  * Map a window of `window_bytes` (a multiple of 2 MB, 2 MB aligned) over the file from offset 0,
  * read-only and shared, wider than the file may be now: growth needs no new mapping.
