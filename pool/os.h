@@ -96,6 +96,9 @@ void os_release(void *base, size_t bytes); /* NULL is allowed */
 int os_shm_create(const char *name, uint64_t bytes, uint64_t allocate_bytes, int *ret_file);
 int os_shm_open(const char *name, bool writable, int *ret_file);
 int os_shm_unlink(const char *name);
+/* The same object or file by another description, close-on-exec, whatever its name leads to by now. Needs
+ * /proc. */
+int os_open_anew(int file, bool writable, int *ret_file);
 
 /* membarrier(2). */
 bool os_membarrier_usable(void);  /* GLOBAL_EXPEDITED and its registration are offered */

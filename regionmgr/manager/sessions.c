@@ -129,7 +129,7 @@ static int make_segment(struct session *session, int *ret_reader, struct rgm_err
 		rc = guard_add(base, session->segment_bytes, true, false, &session->damage);
 	}
 	if (rc == 0)
-		rc = os_shm_open(session->name, true, &reader);
+		rc = os_open_anew(session->file, true, &reader);
 	if (rc == 0)
 		rc = os_lock_exclusive(reader);
 	if (rc) {
