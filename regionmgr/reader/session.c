@@ -91,6 +91,8 @@ static int talk(struct rgm_session *session, const struct rgm_attach_options *op
 	if (rc == 0)
 		rc = ipc_call_receive(&call, &hello.header, &welcome, sizeof welcome,
 			sizeof welcome, NULL, NULL, error);
+	if (rc == 0 && welcome.protocol != IPC_PROTOCOL)
+		rc = ipc_call_failed(&call, -EPROTO, error);
 	if (rc)
 		return rc;
 	size_t count = 2;
