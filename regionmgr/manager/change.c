@@ -3,6 +3,7 @@
 #include "regionmgr/manager/change.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,14 @@ static int check_options(struct rgm_manager *manager, const struct rgm_create_op
 static int make_region(
 	struct rgm_manager *manager, struct dimension *dimension, struct rgm_error *error)
 {
+	/* Asked with a descriptor that is the folder's: no file is made only to be removed. */
+	int probe = fcntl(manager->folder, F_DUPFD_CLOEXEC, 0);
+	if (probe < 0)
+		return pool_fail_errno(error, "making a region file");
+	int spare = files_check_reserve(probe, FILES_RESERVE_REGION, "another dimension", error);
+	close(probe);
+	if (spare)
+		return spare;
 	for (int tries = 0;; tries++) {
 		struct pool_region_options options = {.id = dimension->id,
 			.kind = dimension->kind->number,

@@ -29,7 +29,10 @@ static int open_region(struct dimension *dimension, struct pool_region **ret_reg
 		return rc;
 	struct pool_region_info info;
 	pool_region_info(region, &info);
-	rc = dimension->kind->open(region, &info.root, ret_summary, error);
+	rc = files_check_reserve(
+		pool_region_file(region), FILES_RESERVE_REGION, "serving it", error);
+	if (rc == 0)
+		rc = dimension->kind->open(region, &info.root, ret_summary, error);
 	if (rc) {
 		pool_region_close(region);
 		return rc;

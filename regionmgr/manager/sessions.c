@@ -23,6 +23,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/dimension.h"
+#include "regionmgr/manager/files.h"
 #include "regionmgr/manager/reclaim.h"
 #include "regionmgr/manager/table.h"
 
@@ -114,6 +115,9 @@ static int make_segment(struct session *session, int *ret_reader, struct rgm_err
 		return pool_fail(error, rc, "shared memory '%s' could not be made: %s",
 			session->name, strerror(-rc));
 	}
+	rc = files_check_reserve(session->file, FILES_RESERVE_SESSION, "another reader", error);
+	if (rc)
+		return rc;
 	struct ipc_segment header = {.magic = IPC_SEGMENT_MAGIC,
 		.layout_version = IPC_LAYOUT_VERSION,
 		.slots = session->slots,
