@@ -146,8 +146,7 @@ static inline void storm_processes(struct instance *instance, unsigned total, un
 struct storm_thread {
 	struct rgm_session *session;
 	uint64_t looks;
-	uint64_t *ready; /* atomic */
-	bool *go;        /* atomic */
+	pthread_barrier_t *start;
 };
 
 static inline void *storm_thread(void *argument)
@@ -156,9 +155,7 @@ static inline void *storm_thread(void *argument)
 	struct reader reader = {.session = thread->session};
 	struct rgm_error error;
 	must(rgm_slot_open(reader.session, &reader.slot, &error), &error);
-	__atomic_fetch_add(thread->ready, 1, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(thread->go, __ATOMIC_ACQUIRE))
-		support_sleep_ms(1);
+	pthread_barrier_wait(thread->start);
 	for (uint64_t i = 0; i < thread->looks; i++) {
 		struct rgm_hold *hold = i % 4 == 0 ? reader_take(&reader, "beta") : NULL;
 		storm_look(&reader);
@@ -176,8 +173,8 @@ static inline void storm_sessions(
 	struct reader *readers = calloc(sessions, sizeof *readers);
 	struct storm_thread *threads = calloc(count, sizeof *threads);
 	pthread_t *ids = calloc(count, sizeof *ids);
-	uint64_t generation = 0, ready = 0, start = support_now_ms();
-	bool go = false;
+	uint64_t generation = 0, start = support_now_ms();
+	pthread_barrier_t begin;
 	pthread_attr_t small;
 	pthread_attr_init(&small);
 	REQUIRE_EQUAL(pthread_attr_setstacksize(&small, 256 << 10), 0);
@@ -192,23 +189,28 @@ static inline void storm_sessions(
 		reader_map(&readers[i], "beta");
 	}
 	REQUIRE_EQUAL(instance_readers(instance), sessions);
+	uint64_t attached = support_now_ms();
+	REQUIRE_EQUAL(pthread_barrier_init(&begin, NULL, count + 1), 0);
 	for (unsigned i = 0; i < count; i++) {
-		threads[i] =
-			(struct storm_thread){readers[i % sessions].session, looks, &ready, &go};
+		threads[i] = (struct storm_thread){readers[i % sessions].session, looks, &begin};
 		REQUIRE_EQUAL(pthread_create(&ids[i], &small, storm_thread, &threads[i]), 0);
 	}
-	WAIT_UNTIL(__atomic_load_n(&ready, __ATOMIC_ACQUIRE) == count);
-	__atomic_store_n(&go, true, __ATOMIC_RELEASE);
+	pthread_barrier_wait(&begin);
 	for (int i = 0; i < 100; i++)
 		storm_replace(instance, &generation);
 	for (unsigned i = 0; i < count; i++)
 		pthread_join(ids[i], NULL);
+	uint64_t read = support_now_ms();
 	for (unsigned i = 0; i < sessions; i++)
 		reader_close(&readers[i]);
 	storm_settle(instance, &before);
-	print_message("%u sessions of %u threads: %llu looks, %llu versions, %llu ms\n", sessions,
-		threads_each, (unsigned long long)(looks * count),
-		(unsigned long long)generation * 2, (unsigned long long)(support_now_ms() - start));
+	print_message("%u sessions of %u threads: %llu looks, %llu versions; attach %llu ms, read "
+		      "%llu ms, detach %llu ms\n",
+		sessions, threads_each, (unsigned long long)(looks * count),
+		(unsigned long long)generation * 2, (unsigned long long)(attached - start),
+		(unsigned long long)(read - attached),
+		(unsigned long long)(support_now_ms() - read));
+	pthread_barrier_destroy(&begin);
 	pthread_attr_destroy(&small);
 	free(readers);
 	free(threads);
@@ -232,7 +234,7 @@ static inline void storm_create(struct instance *instance, unsigned count)
 	struct rgm_error error;
 	for (unsigned i = 0; i < count; i++) {
 		struct rgm_writer *writer;
-		char name[16];
+		char name[16] = "";
 		storm_name(name, i);
 		must(rgm_writer_begin(instance->manager, name, &options, &writer, &error), &error);
 		must(rgm_writer_put(writer, "layer", name, sizeof name, NULL, &error), &error);
