@@ -235,6 +235,10 @@ static void test_copy_outlives_the_reader(void **state)
 	struct rgm_reader_row row;
 	pid_t pid = 0;
 	int status;
+	if (!support_has_peerpidfd()) {
+		support_tell_skip("pidfd", "this kernel has no SO_PEERPIDFD (Linux 6.5)");
+		skip();
+	}
 	instance_put(instance, &data, 1);
 	struct child child = child_start(clone_and_end, instance);
 	child_expect(&child, 'c');

@@ -320,6 +320,10 @@ static void test_killed_with_everything(void **state)
 	struct rgm_dimension_row dimension;
 	pid_t pids[2];
 	uint64_t generation = 1;
+	if (!support_has_peerpidfd()) {
+		support_tell_skip("pidfd", "this kernel has no SO_PEERPIDFD (Linux 6.5)");
+		skip();
+	}
 	instance_put(instance, &data, 1);
 	struct child child = child_start(live_full, instance);
 	REQUIRE_EQUAL(recv(child.talk, pids, sizeof pids, MSG_WAITALL), (ssize_t)sizeof pids);
