@@ -47,14 +47,14 @@ static void hide_mounts(void)
 static void make_bare_root(const struct instance *instance)
 {
 	char path[256];
-	snprintf(path, sizeof path, "%s/root", instance->folder);
+	snprintf(path, sizeof path, "%s/empty", instance->folder);
 	REQUIRE_EQUAL(mkdir(path, 0755), 0);
 	mount_tmpfs(path, "size=64k,mode=755");
-	snprintf(path, sizeof path, "%s/root/tmp", instance->folder);
+	snprintf(path, sizeof path, "%s/empty/tmp", instance->folder);
 	REQUIRE_EQUAL(mkdir(path, 0755), 0);
-	snprintf(path, sizeof path, "%s/root%s", instance->folder, instance->folder);
+	snprintf(path, sizeof path, "%s/empty%s", instance->folder, instance->folder);
 	REQUIRE_EQUAL(mkdir(path, 0755), 0);
-	snprintf(path, sizeof path, "%s/root%s", instance->folder, instance->socket);
+	snprintf(path, sizeof path, "%s/empty%s", instance->folder, instance->socket);
 	int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	REQUIRE(file >= 0);
 	close(file);
@@ -64,7 +64,7 @@ static void make_bare_root(const struct instance *instance)
 static void enter_bare_root(const struct instance *instance)
 {
 	char path[256];
-	snprintf(path, sizeof path, "%s/root", instance->folder);
+	snprintf(path, sizeof path, "%s/empty", instance->folder);
 	REQUIRE_EQUAL(chroot(path), 0);
 	REQUIRE_EQUAL(chdir("/"), 0);
 	REQUIRE(access("/proc", F_OK) != 0 && access("/dev", F_OK) != 0);
@@ -200,7 +200,7 @@ static void read_from(struct instance *instance, struct space space)
 	instance_wait_readers(instance, 0);
 	instance_wait_reclaimed(instance, "data");
 	char path[128];
-	snprintf(path, sizeof path, "%s/root", instance->folder);
+	snprintf(path, sizeof path, "%s/empty", instance->folder);
 	rmdir(path);
 }
 
