@@ -14,12 +14,15 @@ static void test_sessions(void **state)
 #if !SUPPORT_RACE_BUILD
 static void test_processes(void **state)
 {
-	storm_processes(*state, 200, 24);
+	if (SUPPORT_ASAN)
+		storm_processes(*state, 30, 8); /* a fork there takes a quarter of a second */
+	else
+		storm_processes(*state, 200, 24);
 }
 
 static void test_dimensions(void **state)
 {
-	storm_dimensions(*state, 200);
+	storm_dimensions(*state, SUPPORT_ASAN ? 50 : 200);
 }
 
 /* A region file has a descriptor in the manager: at its limit the next dimension is refused with a
