@@ -206,7 +206,7 @@ static inline void storm_sessions(
 	storm_settle(instance, &before);
 	print_message("%u sessions of %u threads: %llu looks, %llu versions; attach %llu ms, read "
 		      "%llu ms, detach %llu ms\n",
-		sessions, threads_each, (unsigned long long)(looks * count),
+		sessions, threads_each, (unsigned long long)looks * count,
 		(unsigned long long)generation * 2, (unsigned long long)(attached - start),
 		(unsigned long long)(read - attached),
 		(unsigned long long)(support_now_ms() - read));
