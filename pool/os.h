@@ -51,6 +51,11 @@ int os_lock_byte_shared(int file, uint64_t byte);
 int os_lock_byte_exclusive(int file, uint64_t byte);
 int os_lock_byte_held(int file, uint64_t byte, bool *ret_held);
 
+/* A lock of the folder's open file description against others of its kind, which no file in it can be
+ * removed to get around. -EAGAIN if somebody has it; 0 without one where the file system has none. */
+int os_lock_folder(int folder);
+void os_unlock_folder(int folder);
+
 /*
  * Map a window of `window_bytes` (a multiple of 2 MB, 2 MB aligned) over the file from offset 0,
  * read-only and shared, wider than the file may be now: growth needs no new mapping.
@@ -97,6 +102,9 @@ void os_release(void *base, size_t bytes); /* NULL is allowed */
 int os_shm_create(const char *name, uint64_t bytes, uint64_t allocate_bytes, int *ret_file);
 int os_shm_open(const char *name, bool writable, int *ret_file);
 int os_shm_unlink(const char *name);
+/* The same object or file by another description, close-on-exec, whatever its name leads to by now. Needs
+ * /proc. */
+int os_open_anew(int file, bool writable, int *ret_file);
 
 /* membarrier(2). */
 bool os_membarrier_usable(void);  /* GLOBAL_EXPEDITED and its registration are offered */

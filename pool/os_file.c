@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -188,6 +189,22 @@ int os_unlock(int file)
 int os_lock_held(int file, bool *ret_held)
 {
 	return lock_held(file, 0, 0, ret_held);
+}
+
+int os_lock_folder(int folder)
+{
+	while (flock(folder, LOCK_EX | LOCK_NB) != 0) {
+		if (errno == EWOULDBLOCK)
+			return -EAGAIN;
+		if (errno != EINTR)
+			return 0;
+	}
+	return 0;
+}
+
+void os_unlock_folder(int folder)
+{
+	flock(folder, LOCK_UN);
 }
 
 int os_lock_byte_shared(int file, uint64_t byte)

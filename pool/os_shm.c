@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -70,4 +71,17 @@ int os_shm_open(const char *name, bool writable, int *ret_file)
 int os_shm_unlink(const char *name)
 {
 	return shm_unlink(name) == 0 ? 0 : -errno;
+}
+
+int os_open_anew(int file, bool writable, int *ret_file)
+{
+	char path[64];
+	int anew;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	anew = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (anew < 0)
+		return -errno;
+	*ret_file = anew;
+	return 0;
 }

@@ -122,15 +122,13 @@ int pool_region_read(struct pool_region *region, uint64_t offset, void *data, si
 
 int pool_region_open_reader(struct pool_region *region, int *ret_file, struct rgm_error *error)
 {
-	char path[64];
 	int file, rc;
 
 	/* Not by name: that may have been given to another file meanwhile. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", region->file);
-	file = open(path, O_RDONLY | O_CLOEXEC);
-	if (file < 0)
-		return pool_fail_errno(
-			error, "opening region file '%s' for a reader", region->name);
+	rc = os_open_anew(region->file, false, &file);
+	if (rc != 0)
+		return pool_fail_code(
+			error, rc, "opening region file '%s' for a reader", region->name);
 	rc = os_lock_byte_shared(file, POOL_LOCK_READERS);
 	if (rc != 0) {
 		close(file);

@@ -15,6 +15,7 @@
 #include "pool/crc32c.h"
 #include "pool/error.h"
 #include "pool/os.h"
+#include "regionmgr/manager/open.h"
 #include "regionmgr/manager/table.h"
 
 #define CATALOG_NEW ".catalog.new"
@@ -88,14 +89,13 @@ static int check(const struct catalog *catalog, uint64_t file_bytes, struct rgm_
 
 int catalog_read(int folder, struct catalog *ret_catalog, struct rgm_error *error)
 {
-	int file = openat(folder, CATALOG_FILE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (file < 0)
-		return errno == ENOENT ? -ENOENT : pool_fail_errno(error, "catalog");
 	struct catalog catalog = {0};
 	struct stat status;
-	int rc;
-	if (fstat(file, &status) || !S_ISREG(status.st_mode)) {
-		rc = pool_fail(error, RGM_ECORRUPT, "catalog: it is not a regular file");
+	int file, rc = folder_open_file(folder, CATALOG_FILE, O_RDONLY, &file, error);
+	if (rc)
+		return rc;
+	if (fstat(file, &status)) {
+		rc = pool_fail_errno(error, "catalog");
 		goto out;
 	}
 	uint64_t bytes = (uint64_t)status.st_size;

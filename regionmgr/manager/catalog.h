@@ -65,7 +65,7 @@ struct catalog {
 };
 void catalog_free(struct catalog *catalog);
 
-/* Read and verify. -ENOENT (no sentence) when there is none; RGM_ECORRUPT, RGM_EFORMAT. */
+/* Read and verify. -ENOENT when there is none; RGM_EREFUSED, RGM_ECORRUPT, RGM_EFORMAT. */
 int catalog_read(int folder, struct catalog *ret_catalog, struct rgm_error *error);
 
 /*

@@ -3,6 +3,7 @@
 #include "regionmgr/manager/change.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,14 @@ static int make_region(
 	struct rgm_manager *manager, struct dimension *dimension, struct rgm_error *error)
 {
 	char live[IPC_SHM_NAME_BYTES];
+	/* Asked with a descriptor that is the folder's: no file is made only to be removed. */
+	int probe = fcntl(manager->folder, F_DUPFD_CLOEXEC, 0);
+	if (probe < 0)
+		return pool_fail_errno(error, "making a region file");
+	int spare = files_check_reserve(probe, FILES_RESERVE_REGION, "another dimension", error);
+	close(probe);
+	if (spare)
+		return spare;
 	for (int tries = 0;; tries++) {
 		ipc_live_name(manager->instance_id, dimension->id, live);
 		struct pool_region_options options = {.id = dimension->id,

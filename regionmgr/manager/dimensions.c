@@ -39,7 +39,10 @@ int dimension_open_clean(struct dimension *dimension, struct pool_region **ret_r
 		return rc;
 	struct pool_region_info info;
 	pool_region_info(region, &info);
-	rc = dimension->kind->open(region, &info.root, &state->summary, error);
+	rc = files_check_reserve(
+		pool_region_file(region), FILES_RESERVE_REGION, "serving it", error);
+	if (rc == 0)
+		rc = dimension->kind->open(region, &info.root, &state->summary, error);
 	if (rc) {
 		pool_region_close(region);
 		return rc;

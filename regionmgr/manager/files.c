@@ -13,7 +13,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include "pool/error.h"
 
 #define FILES_MAX (1u << 20) /* the kernel's own limit, fs.nr_open, unless it was raised */
 
@@ -68,4 +71,19 @@ void files_close(int file)
 {
 	if (file >= 0 && files_forget(file))
 		close(file);
+}
+
+/* A new descriptor has the lowest number that is free. */
+int files_check_reserve(
+	int file, enum files_reserve reserve, const char *what, struct rgm_error *error)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY ||
+		(rlim_t)file + (rlim_t)reserve < limit.rlim_cur)
+		return 0;
+	pool_fail(error, RGM_ELIMIT,
+		"%s would leave the manager fewer than %d descriptors (RLIMIT_NOFILE is %lu)", what,
+		(int)reserve, (unsigned long)limit.rlim_cur);
+	pool_hint(error, "raise the manager's limit of open files (ulimit -n), or drop dimensions");
+	return RGM_ELIMIT;
 }

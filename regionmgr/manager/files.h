@@ -12,6 +12,7 @@
 #define MANAGER_FILES_H
 
 #include <stdbool.h>
+#include <regionmgr/error.h>
 
 /* Follow forks from now on, in this process. 0 or -errno. */
 int files_watch(void);
@@ -21,5 +22,18 @@ void files_keep(int file);
 bool files_forget(int file);
 /* Close and forget. A negative number is allowed. */
 void files_close(int file);
+
+/*
+ * A manager at its limit of open files (RLIMIT_NOFILE) still has to write catalogs, answer, and let
+ * somebody in to drop what fills it. So what stays open for long is refused while so many are free.
+ */
+enum files_reserve {
+	FILES_RESERVE_CLIENT = 16,
+	FILES_RESERVE_SESSION = 32,
+	FILES_RESERVE_REGION = 48,
+};
+/* `file` is new: RGM_ELIMIT with a sentence about `what` if it leaves fewer; the caller closes it. */
+int files_check_reserve(
+	int file, enum files_reserve reserve, const char *what, struct rgm_error *error);
 
 #endif

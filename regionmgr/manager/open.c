@@ -139,31 +139,80 @@ static int open_folder(struct rgm_manager *manager, struct rgm_error *error)
 	return 0;
 }
 
+static int check_own(int file, const char *name, struct rgm_error *error)
+{
+	struct stat status;
+	if (fstat(file, &status))
+		return pool_fail_errno(error, "file '%s'", name);
+	if (!S_ISREG(status.st_mode))
+		return pool_fail(error, RGM_EREFUSED, "'%s' is not a regular file", name);
+	if (status.st_uid != geteuid())
+		return pool_fail(error, RGM_EREFUSED,
+			"file '%s' belongs to user %u, not to user %u", name, status.st_uid,
+			geteuid());
+	if (status.st_nlink != 1)
+		return pool_fail(error, RGM_EREFUSED,
+			"file '%s' has %lu names (hard links) instead of one", name,
+			(unsigned long)status.st_nlink);
+	if (status.st_mode & 022)
+		return pool_fail(error, RGM_EREFUSED,
+			"file '%s' may be written by others than its owner (mode %03o)", name,
+			status.st_mode & 0777);
+	return 0;
+}
+
+int folder_open_file(
+	int folder, const char *name, int flags, int *ret_file, struct rgm_error *error)
+{
+	/* O_NONBLOCK: a pipe would be waited at. It means nothing to a regular file. */
+	int file = openat(folder, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (file < 0 && errno == ELOOP)
+		return pool_fail(error, RGM_EREFUSED, "'%s' is a symbolic link", name);
+	if (file < 0)
+		return pool_fail_errno(error, "file '%s'", name);
+	int rc = check_own(file, name, error);
+	if (rc)
+		close(file);
+	else
+		*ret_file = file;
+	return rc;
+}
+
+/* The number is a label for people; the lock alone decides. */
+static int in_use(const struct rgm_manager *manager, struct rgm_error *error)
+{
+	char holder[32] = {0};
+	if (pread(manager->lock_file, holder, sizeof holder - 1, 0) < 0)
+		holder[0] = 0;
+	holder[strspn(holder, "0123456789")] = 0;
+	pool_fail(error, RGM_EINUSE, "instance '%s' in '%s' is served already by process %s",
+		manager->instance, manager->folder_path, *holder ? holder : "?");
+	pool_hint(error, "regionctl status");
+	return RGM_EINUSE;
+}
+
+/* The lock file, and the folder itself: without the second, whoever removes the file lets another manager
+ * in beside this one. */
 static int take_lock(struct rgm_manager *manager, struct rgm_error *error)
 {
-	manager->lock_file =
-		openat(manager->folder, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (manager->lock_file < 0)
-		return pool_fail_errno(error, "lock file in '%s'", manager->folder_path);
-	char holder[32] = {0};
-	int rc = os_lock_exclusive(manager->lock_file);
+	int rc = folder_open_file(
+		manager->folder, LOCK_FILE, O_RDWR | O_CREAT, &manager->lock_file, error);
+	if (rc)
+		return rc;
+	rc = os_lock_exclusive(manager->lock_file);
+	if (rc == 0)
+		rc = os_lock_folder(manager->folder);
 	if (rc) {
-		/* The number is a label for people; the lock alone decides. */
-		if (pread(manager->lock_file, holder, sizeof holder - 1, 0) < 0)
-			holder[0] = 0;
-		holder[strspn(holder, "0123456789")] = 0;
+		rc = rc == -EAGAIN ? in_use(manager, error)
+		                   : pool_fail(error, rc, "lock file in '%s': %s",
+					     manager->folder_path, strerror(-rc));
 		close(manager->lock_file);
 		manager->lock_file = -1;
-		if (rc != -EAGAIN)
-			return pool_fail(error, rc, "lock file in '%s': %s", manager->folder_path,
-				strerror(-rc));
-		pool_fail(error, RGM_EINUSE,
-			"instance '%s' in '%s' is served already by process %s", manager->instance,
-			manager->folder_path, *holder ? holder : "?");
-		pool_hint(error, "regionctl status");
-		return RGM_EINUSE;
+		return rc;
 	}
 	files_keep(manager->lock_file);
+	files_keep(manager->folder);
+	char holder[32];
 	int length = snprintf(holder, sizeof holder, "%d\n", (int)getpid());
 	if (ftruncate(manager->lock_file, 0) ||
 		os_write_all(manager->lock_file, holder, (size_t)length, 0))
@@ -267,9 +316,13 @@ static void dismantle(struct rgm_manager *manager)
 	table_destroy(manager->table);
 	if (manager->has_names && !manager->leave_names)
 		takeover_remove_names(manager);
+	/* A process that was cloned without fork handlers has copies of both. */
+	if (manager->lock_file >= 0) {
+		os_unlock(manager->lock_file);
+		os_unlock_folder(manager->folder);
+	}
 	files_close(manager->lock_file);
-	if (manager->folder >= 0)
-		close(manager->folder);
+	files_close(manager->folder);
 	pthread_mutex_destroy(&manager->commit);
 	pthread_mutex_destroy(&manager->log_lock);
 	free(manager);

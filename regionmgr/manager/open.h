@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening the dimensions that the catalog names: one by one, and all of them. */
+/* Opening the files of the folder, and the dimensions that the catalog names: one by one, and all of them. */
 #ifndef MANAGER_OPEN_H
 #define MANAGER_OPEN_H
 
 #include "regionmgr/manager/catalog.h"
 
+/* Open a file of the instance's folder, which only its owner can have put there: never follows a link,
+ * never waits, and refuses what is not a regular file of this user's with one name. `flags` as for
+ * openat(2). -ENOENT is told as a sentence, too. */
+int folder_open_file(
+	int folder, const char *name, int flags, int *ret_file, struct rgm_error *error);
 /* Open every region; what cannot be served is registered as refused, with its reason. Fails only for
  * lack of memory. Raises manager->start_version above every version found. */
 int dimensions_open(

@@ -250,6 +250,12 @@ static void listener_ready(struct manager_server *server, struct watch *watch)
 	(void)watch;
 	for (int i = 0; i < ACCEPTS_MAX && server->listen_again_ns == 0; i++) {
 		int socket = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		struct rgm_error error;
+		if (socket >= 0 && files_check_reserve(socket, FILES_RESERVE_CLIENT,
+					   "another client", &error)) {
+			admit_refuse(server, socket, &error);
+			continue;
+		}
 		if (socket >= 0) {
 			admit(server, socket);
 			continue;

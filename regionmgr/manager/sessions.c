@@ -22,6 +22,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "regionmgr/manager/dimension.h"
+#include "regionmgr/manager/files.h"
 #include "regionmgr/manager/reclaim.h"
 #include "regionmgr/manager/table.h"
 
@@ -111,6 +112,9 @@ static int make_segment(struct session *session, int *ret_reader, struct rgm_err
 		return pool_fail(error, rc, "shared memory '%s' could not be made: %s",
 			session->name, strerror(-rc));
 	}
+	rc = files_check_reserve(session->file, FILES_RESERVE_SESSION, "another reader", error);
+	if (rc)
+		return rc;
 	struct ipc_segment header = {.magic = IPC_SEGMENT_MAGIC,
 		.layout_version = IPC_LAYOUT_VERSION,
 		.slots = session->slots,
@@ -126,7 +130,7 @@ static int make_segment(struct session *session, int *ret_reader, struct rgm_err
 		rc = guard_add(base, session->segment_bytes, true, false, &session->damage);
 	}
 	if (rc == 0)
-		rc = os_shm_open(session->name, true, &reader);
+		rc = os_open_anew(session->file, true, &reader);
 	if (rc == 0)
 		rc = os_lock_exclusive(reader);
 	if (rc) {

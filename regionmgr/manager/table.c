@@ -254,7 +254,8 @@ uint64_t table_bytes(const struct table *table)
 
 int table_open_reader(const struct table *table, int *ret_file)
 {
-	return os_shm_open(table->name, false, ret_file);
+	/* Not by name: in a folder where everybody may write, that may lead elsewhere by now. */
+	return os_open_anew(table->file, false, ret_file);
 }
 
 uint64_t table_current(const struct table *table)

@@ -211,20 +211,32 @@ static void change(struct takeover *takeover, uint32_t index, const struct ipc_d
 		.index = index, .entry = entry ? *entry : (struct ipc_dimension){0}};
 }
 
+/* Says nothing about the region: another start, with more of it, may go on with what is there. */
+static bool is_scarcity(int rc)
+{
+	return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == RGM_ELIMIT;
+}
+
 /* It is in the table: serve it on, under the catalog's name; or refuse it, and take it out. */
-static void take_published(struct takeover *takeover, struct dimension *dimension,
-	struct dim_state *state, const struct ipc_dimension *entry, uint32_t index)
+static int take_published(struct takeover *takeover, struct dimension *dimension,
+	struct dim_state *state, const struct ipc_dimension *entry, uint32_t index,
+	struct rgm_error *error)
 {
 	struct pool_region *region = NULL;
 	struct rgm_error why;
 	dimension->index = index;
 	takeover->in_catalog[index] = true;
 	int rc = open_entry(takeover, dimension, entry, state, &region, &why);
+	if (is_scarcity(rc)) {
+		if (error)
+			*error = why;
+		return rc;
+	}
 	if (rc) {
 		dimension_refuse(dimension, state->name, rc, &why);
 		change(takeover, index, NULL);
 		takeover->dropped = true;
-		return;
+		return 0;
 	}
 	dimension_serve(dimension, region);
 	takeover->served++;
@@ -234,6 +246,7 @@ static void take_published(struct takeover *takeover, struct dimension *dimensio
 		change_entry(dimension, region, state, entry->changed, &renamed);
 		takeover->changes[takeover->change_count++] = renamed;
 	}
+	return 0;
 }
 
 /* Was it being made when the manager died? Nobody was told that it exists. */
@@ -290,31 +303,33 @@ static bool take_unpublished(
 	return true;
 }
 
-static int take_record(struct takeover *takeover, const struct catalog_record *record)
+static int take_record(
+	struct takeover *takeover, const struct catalog_record *record, struct rgm_error *error)
 {
 	struct dimension *dimension = dimension_from_record(takeover->manager, record);
 	if (!dimension)
-		return -ENOMEM;
+		return pool_fail(error, -ENOMEM, "taking over the dimensions: no memory");
 	char name[RGM_NAME_MAX + 1] = {0};
 	memcpy(name, record->name, record->name_length);
 	struct dim_state *state = dim_state_create(dimension, name);
 	if (!state) {
 		dimension_put(dimension);
-		return -ENOMEM;
+		return pool_fail(error, -ENOMEM, "taking over the dimensions: no memory");
 	}
 	uint32_t index = 0;
 	const struct ipc_dimension *entry = find_entry(takeover, record->id, &index);
 	bool stays = true;
+	int rc = 0;
 	if (entry)
-		take_published(takeover, dimension, state, entry, index);
+		rc = take_published(takeover, dimension, state, entry, index, error);
 	else
 		stays = take_unpublished(takeover, dimension, state);
-	if (stays)
+	if (rc == 0 && stays)
 		registry_add(takeover->manager, dimension, state);
 	else
 		free(state);
 	dimension_put(dimension);
-	return 0;
+	return rc;
 }
 
 /* Entries that the catalog does not have: their drop was under way, and is finished. */
@@ -393,9 +408,7 @@ int takeover_finish(
 	uint64_t started = os_now_ns();
 	int rc = prepare(&takeover, error);
 	for (uint32_t i = 0; rc == 0 && i < catalog->header.count; i++) {
-		rc = take_record(&takeover, &catalog->records[i]);
-		if (rc)
-			pool_fail(error, rc, "taking over the dimensions: %s", strerror(-rc));
+		rc = take_record(&takeover, &catalog->records[i], error);
 	}
 	if (rc == 0) {
 		finish_drops(&takeover);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/single_threaded.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/guard.h"
@@ -54,6 +55,8 @@ static int talk(struct rgm_session *session, const struct rgm_attach_options *op
 	if (rc == 0)
 		rc = ipc_call_receive(&call, &hello.header, &welcome, sizeof welcome,
 			sizeof welcome, NULL, NULL, error);
+	if (rc == 0 && welcome.protocol != IPC_PROTOCOL)
+		rc = ipc_call_failed(&call, -EPROTO, error);
 	if (rc)
 		return rc;
 	size_t count = 2;
@@ -70,13 +73,25 @@ static int talk(struct rgm_session *session, const struct rgm_attach_options *op
 	return 0;
 }
 
+/* As large as was said: what lies behind the end of an object raises SIGBUS. */
+static bool has_bytes(int file, uint64_t bytes)
+{
+	struct stat status;
+	return fstat(file, &status) == 0 && (uint64_t)status.st_size >= bytes;
+}
+
 /* Map the two handles and look at what they say. They are closed in any case: the mapping of the
  * segment keeps its lock. */
 static int map_handles(struct rgm_session *session, const struct ipc_attach_reply *reply,
 	const int files[2], struct rgm_error *error)
 {
 	void *table = NULL, *segment = NULL;
-	int rc = os_map(files[0], reply->table_bytes, false, &table);
+	int rc = RGM_EPROTOCOL;
+	if (reply->table_bytes >= sizeof *session->table &&
+		reply->segment_bytes >= sizeof *session->segment &&
+		has_bytes(files[0], reply->table_bytes) &&
+		has_bytes(files[1], reply->segment_bytes))
+		rc = os_map(files[0], reply->table_bytes, false, &table);
 	if (rc == 0) {
 		session->table = table;
 		session->table_bytes = reply->table_bytes;
@@ -84,6 +99,10 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 	}
 	close(files[0]);
 	close(files[1]);
+	if (rc == RGM_EPROTOCOL)
+		return pool_fail(error, rc,
+			"the manager at '%s' sent handles of a size that they do not have",
+			session->socket_path);
 	if (rc)
 		return pool_fail(error, rc, "attach to '%s': mapping the handles: %s",
 			session->socket_path, strerror(-rc));

@@ -13,8 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "ipc/socket.h"
-
 static const struct content data = {"data", 6, 16384, 7};
 
 struct wish {
@@ -109,24 +107,11 @@ static void section_with_child(struct instance *instance)
 	instance_wait_readers(instance, 0);
 }
 
-static bool has_peerpidfd(const struct instance *instance)
-{
-	int pidfd, rc, file;
-	socklen_t bytes = sizeof pidfd;
-	struct rgm_error error;
-	must(ipc_connect(instance->socket, &file, &error), &error);
-	rc = getsockopt(file, SOL_SOCKET, 77, &pidfd, &bytes);
-	close(file);
-	if (rc == 0)
-		close(pidfd);
-	return rc == 0;
-}
-
 static void test_killed_in_section_with_child(void **state)
 {
 	struct instance *instance = *state;
 	instance_start(instance);
-	if (!has_peerpidfd(instance)) {
+	if (!support_has_peerpidfd()) {
 		support_tell_skip("pidfd", "this kernel has no SO_PEERPIDFD (Linux 6.5)");
 		skip();
 	}

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -165,4 +166,17 @@ unsigned support_mappings(const char *text)
 		count += strstr(line, text) != NULL;
 	fclose(maps);
 	return count;
+}
+
+bool support_has_peerpidfd(void)
+{
+	int pair[2], pidfd = -1;
+	socklen_t bytes = sizeof pidfd;
+	REQUIRE_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	bool has = getsockopt(pair[0], SOL_SOCKET, 77, &pidfd, &bytes) == 0;
+	if (has)
+		close(pidfd);
+	close(pair[0]);
+	close(pair[1]);
+	return has;
 }

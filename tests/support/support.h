@@ -92,6 +92,8 @@ uint64_t support_below(uint64_t *state, uint64_t limit);
 unsigned support_open_files(void);
 /* Those of files that have no name any more, region files in particular. */
 unsigned support_open_deleted(void);
+/* The kernel tells whose death to wait for (SO_PEERPIDFD, Linux 6.5). */
+bool support_has_peerpidfd(void);
 /* Mappings of this process whose line in /proc/self/maps holds the text. */
 unsigned support_mappings(const char *text);
 
