@@ -13,6 +13,7 @@
 #include "pool/error.h"
 #include "pool/os.h"
 #include "pool/pages.h"
+#include "regionmgr/manager/news.h"
 #include "regionmgr/manager/reclaim.h"
 
 #define TABLE_BYTES      (256ull << 20) /* reserved; allocated as it is used */
@@ -30,6 +31,7 @@
 struct table {
 	struct rgm_manager *manager;
 	struct ipc_table *header;
+	struct news *news;
 	int file;
 	char name[IPC_SHM_NAME_BYTES];
 
@@ -228,6 +230,8 @@ int table_create(struct rgm_manager *manager, uint64_t version, struct table **r
 			rc = pages_grow(table->pages, TABLE_STEP_PAGES, false);
 		if (rc == 0)
 			rc = write_empty(table, version);
+		if (rc == 0)
+			rc = news_create(manager, &table->header->news, &table->news);
 	}
 	if (rc) {
 		rc = pool_fail(error, rc, "region table: %s", strerror(-rc));
@@ -248,14 +252,14 @@ void table_revoke(struct table *table, uint32_t place, uint64_t version)
 void table_stop(struct table *table)
 {
 	store32_release(&table->header->state, IPC_STOPPED);
-	__atomic_fetch_add(&table->header->news, 1, __ATOMIC_RELEASE);
-	os_futex_wake_all(&table->header->news);
+	news_tell_all(table->news);
 }
 
 void table_destroy(struct table *table)
 {
 	if (!table)
 		return;
+	news_destroy(table->news);
 	if (table->header)
 		os_unmap(table->header, TABLE_BYTES);
 	if (table->file >= 0) {
@@ -554,9 +558,7 @@ void table_publish(struct table *table, struct table_draft *draft, bool dropped)
 	if (dropped)
 		store64_release(&table->header->dropped, version);
 	ipc_publish(table->header, version);
-	/* Sleepers compare the count: it changes after `current`, so none can miss the version. */
-	__atomic_fetch_add(&table->header->news, 1, __ATOMIC_RELEASE);
-	os_futex_wake_all(&table->header->news);
+	news_tell(table->news);
 	manager_count(table->manager, COUNTER_commits, 1);
 	reclaim_push(table->manager->reclaim, draft->pages, version);
 	reclaim_push(table->manager->reclaim, draft->ring, version);
