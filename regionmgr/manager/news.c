@@ -22,10 +22,14 @@ struct news {
 	bool started;
 };
 
-void news_tell(struct news *news)
+void news_change(struct news *news)
 {
 	/* Release: who loads this value or a later one sees `current`. S1. */
 	__atomic_fetch_add(news->word, IPC_NEWS_STEP, __ATOMIC_RELEASE);
+}
+
+void news_wake(struct news *news)
+{
 	if (os_futex_wake(news->word, OS_FUTEX_ANY, 1) <= 0)
 		return;
 	manager_count(news->manager, COUNTER_woken_by_commits, 1);
@@ -37,14 +41,14 @@ void news_tell(struct news *news)
 
 void news_tell_all(struct news *news)
 {
-	__atomic_fetch_add(news->word, IPC_NEWS_STEP, __ATOMIC_RELEASE);
+	news_change(news);
 	os_futex_wake(news->word, OS_FUTEX_ANY, INT_MAX);
 }
 
 /* T2 and T3. */
 static void wake_phase(struct news *news)
 {
-	/* Release: the flip must not hide what news_tell() released; it goes on with its sequence. */
+	/* Release: the flip must not hide what news_change() released; it goes on with its sequence. */
 	uint32_t before = __atomic_fetch_xor(news->word, IPC_NEWS_PHASE, __ATOMIC_RELEASE);
 	int woken;
 	do {

@@ -36,6 +36,10 @@
  * with many threads that come back at once keeps the news thread busy for as long as it is busy itself;
  * the others are woken all the same, who slept longer first, and a commit wakes one and no more.
  *
+ * P3 comes after the commit lock is released: a commit that loses its processor to whom it woke then holds
+ * up no other. A manager that dies before P3 leaves sleepers to their look at the connection, or to the
+ * next manager on the same table, whose news thread begins by waking everybody.
+ *
  * What is not ordered: which sleepers run first.
  */
 #ifndef MANAGER_NEWS_H
@@ -49,8 +53,10 @@ struct news;
 int news_create(struct rgm_manager *manager, uint32_t *word, struct news **ret_news);
 /* End it. NULL is allowed. */
 void news_destroy(struct news *news);
-/* A version was published: P2 to P4. Under the commit lock. */
-void news_tell(struct news *news);
+/* A version was published: P2, under the commit lock. It is followed by news_wake(), by the same thread. */
+void news_change(struct news *news);
+/* P3 and P4, with no lock held: who is woken may take this thread's processor. */
+void news_wake(struct news *news);
 /* Wake everybody here and now: the manager stops. */
 void news_tell_all(struct news *news);
 

@@ -558,10 +558,15 @@ void table_publish(struct table *table, struct table_draft *draft, bool dropped)
 	if (dropped)
 		store64_release(&table->header->dropped, version);
 	ipc_publish(table->header, version);
-	news_tell(table->news);
+	news_change(table->news);
 	manager_count(table->manager, COUNTER_commits, 1);
 	reclaim_push(table->manager->reclaim, draft->pages, version);
 	reclaim_push(table->manager->reclaim, draft->ring, version);
 	draft->pages = draft->ring = NULL;
 	draft_free(draft);
+}
+
+void table_wake(struct table *table)
+{
+	news_wake(table->news);
 }

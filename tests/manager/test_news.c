@@ -46,7 +46,8 @@ static uint64_t counted(const struct scene *scene, enum counter counter)
 static void tell(struct scene *scene)
 {
 	__atomic_add_fetch(&scene->version, 1, __ATOMIC_RELEASE);
-	news_tell(scene->news);
+	news_change(scene->news);
+	news_wake(scene->news);
 }
 
 /* S1 to S3 with no look at a connection: who is not woken sleeps until the test's deadline. */
@@ -85,7 +86,8 @@ static void run_crowd(struct scene *scene, uint64_t publishes, unsigned pause_ms
 			support_sleep_ms(pause_ms);
 	}
 	__atomic_store_n(&scene->version, UINT64_MAX - 1, __ATOMIC_RELEASE);
-	news_tell(scene->news);
+	news_change(scene->news);
+	news_wake(scene->news);
 	for (size_t i = 0; i < MANY; i++)
 		REQUIRE_EQUAL(pthread_join(threads[i], NULL), 0);
 	REQUIRE(counted(scene, COUNTER_woken_by_commits) <= publishes + 1);
