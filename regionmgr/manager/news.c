@@ -17,7 +17,10 @@ struct news {
 
 	pthread_mutex_t lock; /* guards the following; nothing is taken under it */
 	pthread_cond_t wake;
-	bool work, stop;
+	bool round; /* one is under way */
+	bool again; /* and another one has to follow */
+	bool stop;
+	uint32_t bits; /* of whom the round wakes */
 	pthread_t thread;
 	bool started;
 };
@@ -28,15 +31,28 @@ void news_change(struct news *news)
 	__atomic_fetch_add(news->word, IPC_NEWS_STEP, __ATOMIC_RELEASE);
 }
 
+/* T1, under lock. Release: the flip must not hide what news_change() released; it goes on with its
+ * sequence. */
+static void flip(struct news *news)
+{
+	uint32_t before = __atomic_fetch_xor(news->word, IPC_NEWS_PHASE, __ATOMIC_RELEASE);
+	news->bits = ipc_news_bit(before);
+}
+
 void news_wake(struct news *news)
 {
 	if (os_futex_wake(news->word, OS_FUTEX_ANY, 1) <= 0)
 		return;
-	manager_count(news->manager, COUNTER_woken_by_commits, 1);
 	pthread_mutex_lock(&news->lock);
-	news->work = true;
-	pthread_cond_signal(&news->wake);
+	if (news->round) {
+		news->again = true;
+	} else {
+		news->round = true;
+		flip(news);
+		pthread_cond_signal(&news->wake);
+	}
 	pthread_mutex_unlock(&news->lock);
+	manager_count(news->manager, COUNTER_woken_by_commits, 1);
 }
 
 void news_tell_all(struct news *news)
@@ -45,25 +61,30 @@ void news_tell_all(struct news *news)
 	os_futex_wake(news->word, OS_FUTEX_ANY, INT_MAX);
 }
 
-/* T2 and T3. */
-static void wake_phase(struct news *news)
+/* T2. */
+static void wake_sleepers(struct news *news, uint32_t bits)
 {
-	/* Release: the flip must not hide what news_change() released; it goes on with its sequence. */
-	uint32_t before = __atomic_fetch_xor(news->word, IPC_NEWS_PHASE, __ATOMIC_RELEASE);
 	int woken;
 	do {
-		woken = os_futex_wake(news->word, ipc_news_bit(before), STEP);
+		woken = os_futex_wake(news->word, bits, STEP);
 		if (woken > 0)
 			manager_count(news->manager, COUNTER_woken_later, (uint64_t)woken);
 	} while (woken == STEP);
 }
 
-static bool wait_for_work(struct news *news)
+/* The next round's bits; false: stop. `done`: one is over. */
+static bool next_round(struct news *news, bool done, uint32_t *ret_bits)
 {
 	pthread_mutex_lock(&news->lock);
-	while (!news->work && !news->stop)
+	if (done && news->again) {
+		news->again = false;
+		flip(news);
+	} else if (done) {
+		news->round = false;
+	}
+	while (!news->round && !news->stop)
 		pthread_cond_wait(&news->wake, &news->lock);
-	news->work = false;
+	*ret_bits = news->bits;
 	bool go_on = !news->stop;
 	pthread_mutex_unlock(&news->lock);
 	return go_on;
@@ -75,8 +96,9 @@ static void *run(void *argument)
 	/* Whoever sleeps already does so since before this run, with either bit: a manager may have died
 	 * within a round. */
 	os_futex_wake(news->word, OS_FUTEX_ANY, INT_MAX);
-	while (wait_for_work(news))
-		wake_phase(news);
+	uint32_t bits;
+	for (bool done = false; next_round(news, done, &bits); done = true)
+		wake_sleepers(news, bits);
 	return NULL;
 }
 

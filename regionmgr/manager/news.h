@@ -12,22 +12,26 @@
  *   S1  n = news                   (acquire)      P1  current = v                        (release)
  *   S2  look: current, entries, state             P2  news += 2                          (release)
  *   S3  sleep if news is still n,                 P3  wake one sleeper, whatever its bit
- *       with the bit of n's phase                 P4  there was one: hand over           (lock)
+ *       with the bit of n's phase                 P4  there was one: begin a round, or ask for
+ *                                                     another one after that under way   (lock)
  *
- *                                                 T1  take what was handed over          (lock)
- *                                                 T2  flip the phase in news             (release)
- *                                                 T3  wake up to STEP sleepers with the bit of the phase
+ *                                                 a round, never two at a time:
+ *                                                 T1  flip the phase in news             (release)
+ *                                                 T2  wake up to STEP sleepers with the bit of the phase
  *                                                     before the flip; again while there were STEP
+ *
+ * T1 is the committing thread's when it begins the round, so that whom P3 woke finds the new phase when it
+ * falls asleep again, and is not woken twice. T2 is the news thread's.
  *
  * Nobody is missed. Let a reader's look not find v. Then S1 loaded a value from before P2: by its acquire
  * it would have seen P1 otherwise. If P2 comes before the kernel's comparison in S3, the values differ and
  * the reader looks again. Else it is in the kernel's queue before P2, thus before P3. P3 wakes it, or
- * another one; then P4 follows, and after it a T2. Let that T2 flip the phase from e. A sleeper with e's
- * bit is woken by its T3, which ends only when fewer than STEP were there. A sleeper with the other bit
- * had compared in S3 with a value before the last flip; so it was queued when that round's T3 ended,
- * which left none of that bit.
+ * another one; then P4 leads to a round whose T1 comes after it. Let that T1 flip the phase from e. A
+ * sleeper with e's bit is woken by its T2, which ends only when fewer than STEP were there. A sleeper with
+ * the other bit compared in S3 with a value from before the flip to e; so it was in the queue when that
+ * flip's round ended, which left none of its bit.
  *
- * A round ends: after T2 nobody falls asleep with the bit that T3 wakes, since the kernel compares the
+ * A round ends: after T1 nobody falls asleep with the bit that T2 wakes, since the kernel compares the
  * whole word. Waking everybody without the bit would not: readers that look and sleep again at once would
  * be woken again and again. In one call for all of them the kernel would keep its queue locked, on which
  * the next commit's P3 would wait.
