@@ -21,6 +21,7 @@ struct scene {
 	uint64_t version; /* atomic: what is told */
 	bool any;         /* sleepers name every bit, as one who lies would */
 	unsigned begun;   /* atomic */
+	unsigned seen;    /* atomic: how often a sleeper found something newer */
 };
 
 static void scene_open(struct scene *scene)
@@ -69,28 +70,33 @@ static void *sleep_to_the_end(void *argument)
 	struct scene *scene = argument;
 	uint64_t seen = 0;
 	__atomic_add_fetch(&scene->begun, 1, __ATOMIC_RELEASE);
-	while (seen < UINT64_MAX / 2)
+	while (seen < UINT64_MAX / 2) {
 		seen = sleep_for_newer(scene, seen);
+		__atomic_add_fetch(&scene->seen, 1, __ATOMIC_RELEASE);
+	}
 	return NULL;
 }
 
-static void run_crowd(struct scene *scene, uint64_t publishes, unsigned pause_ms)
+/* `each`: before the next publish everybody has seen the last one, and had time to fall asleep. */
+static void run_crowd(struct scene *scene, unsigned publishes, bool each)
 {
 	pthread_t threads[MANY];
 	for (size_t i = 0; i < MANY; i++)
 		REQUIRE_EQUAL(pthread_create(&threads[i], NULL, sleep_to_the_end, scene), 0);
 	WAIT_UNTIL(__atomic_load_n(&scene->begun, __ATOMIC_ACQUIRE) == MANY);
-	for (uint64_t i = 0; i < publishes; i++) {
+	for (unsigned i = 1; i <= publishes; i++) {
+		if (each)
+			support_sleep_ms(10);
 		tell(scene);
-		if (pause_ms)
-			support_sleep_ms(pause_ms);
+		if (each)
+			WAIT_UNTIL(__atomic_load_n(&scene->seen, __ATOMIC_ACQUIRE) == MANY * i);
 	}
 	__atomic_store_n(&scene->version, UINT64_MAX - 1, __ATOMIC_RELEASE);
 	news_change(scene->news);
 	news_wake(scene->news);
 	for (size_t i = 0; i < MANY; i++)
 		REQUIRE_EQUAL(pthread_join(threads[i], NULL), 0);
-	REQUIRE(counted(scene, COUNTER_woken_by_commits) <= publishes + 1);
+	REQUIRE(counted(scene, COUNTER_woken_by_commits) <= publishes + 1u);
 }
 
 /* Nobody sleeps: nobody is woken, and the thread is left alone, which would flip the phase. */
@@ -114,7 +120,7 @@ static void test_fast(void **state)
 	struct scene scene;
 	(void)state;
 	scene_open(&scene);
-	run_crowd(&scene, 20000, 0);
+	run_crowd(&scene, 20000, false);
 	scene_close(&scene);
 }
 
@@ -124,7 +130,7 @@ static void test_slow(void **state)
 	struct scene scene;
 	(void)state;
 	scene_open(&scene);
-	run_crowd(&scene, 20, 10);
+	run_crowd(&scene, 20, true);
 	REQUIRE(counted(&scene, COUNTER_woken_by_commits) >= 1);
 	REQUIRE(counted(&scene, COUNTER_woken_later) >= 1);
 	scene_close(&scene);
@@ -138,7 +144,7 @@ static void test_liars(void **state)
 	(void)state;
 	scene_open(&scene);
 	scene.any = true;
-	run_crowd(&scene, 2000, 0);
+	run_crowd(&scene, 2000, false);
 	scene_close(&scene);
 }
 
