@@ -204,23 +204,25 @@ static void compare(const struct watch_look *before, const struct watch_look *no
 	size_t i = 0, j = 0;
 
 	while (i < before->count || j < now->count) {
-		const struct watch_row *old = i < before->count ? &before->rows[i] : NULL;
-		const struct watch_row *row = j < now->count ? &now->rows[j] : NULL;
+		uint64_t gone = i < before->count ? before->rows[i].dimension.id : UINT64_MAX;
+		uint64_t here = j < now->count ? now->rows[j].dimension.id : UINT64_MAX;
 
-		if (row == NULL || (old != NULL && old->dimension.id < row->dimension.id)) {
+		if (gone < here) {
+			const struct watch_row *old = &before->rows[i++];
+
 			if (old->watched != 0)
 				tell(context, WATCH_DROPPED, now->version, old, old);
-			i++;
-		} else if (old == NULL || row->dimension.id < old->dimension.id) {
+		} else if (here < gone) {
+			const struct watch_row *row = &now->rows[j++];
+
 			if (row->watched != 0)
 				tell(context, WATCH_CREATED, row->changed, row, NULL);
-			j++;
 		} else {
+			const struct watch_row *old = &before->rows[i++], *row = &now->rows[j++];
+
 			/* of one that got a NAME by a rename, or lost it, that is told too */
 			if (row->watched != 0 || old->watched != 0)
 				tell_row(now->version, row, old, tell, context);
-			i++;
-			j++;
 		}
 	}
 }
