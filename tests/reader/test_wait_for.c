@@ -230,7 +230,8 @@ static void test_arguments(void **state)
 	REQUIRE(small.events == NEW && small.present == 1);
 	REQUIRE(small.dimension.id == 0 && small.generation == 0 && small.name[0] == 0);
 	/* a place in the table that was never there */
-	struct rgm_news wild = {.size = sizeof wild, .present = 1, .dimension = {999, UINT32_MAX, 1}};
+	struct rgm_news wild = {
+		.size = sizeof wild, .present = 1, .dimension = {999, UINT32_MAX, 1}};
 	REQUIRE_EQUAL(look(&reader, "data", ALL, &wild).events, NEW | RGM_NEWS_DROPPED);
 	reader_close(&reader);
 }
