@@ -81,8 +81,9 @@ struct ipc_table {
 	/* Version of the newest drop: readers unmap what is gone. Stored before `current`. */
 	uint64_t dropped;      /*  136  atomic */
 	uint8_t reserved1[48]; /*  144 */
-	/* Counts publishes and state changes; readers sleep on it (futex). Stored after `current`. */
-	uint32_t news;           /*  192  atomic */
+	/* Changes with every publish and change of state, after `current`; readers sleep on it (futex), with
+	 * the bit of the value that they saw: ipc_news_bit(). Manager alone. */
+	uint32_t news;           /*  192  atomic; bit 0: phase; the rest counts */
 	uint32_t state;          /*  196  atomic, enum ipc_table_state */
 	uint8_t reserved2[3896]; /*  200 */
 };
@@ -186,6 +187,15 @@ static inline uint64_t ipc_segment_bytes(uint32_t slots, uint32_t holds)
 {
 	uint64_t end = ipc_holds_offset(slots) + (uint64_t)holds * sizeof(struct ipc_hold);
 	return (end + 4095) & ~4095ull;
+}
+
+/* `news` counts in steps of 2; bit 0 tells sleepers before and after the manager's last round of waking
+ * apart. See regionmgr/manager/news.h. */
+#define IPC_NEWS_PHASE 1u
+#define IPC_NEWS_STEP  2u
+static inline uint32_t ipc_news_bit(uint32_t news)
+{
+	return 1u << (news & IPC_NEWS_PHASE);
 }
 
 /* --- Names: part of the layout ---------------------------------------------------------------- */

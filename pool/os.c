@@ -6,7 +6,6 @@
 #include "pool/os.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <signal.h>
@@ -86,23 +85,30 @@ int os_pidfd_kill(int pidfd)
 	return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
 }
 
-/* Without FUTEX_PRIVATE_FLAG: waker and sleeper are different processes. */
-int os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ms)
+/* Without FUTEX_PRIVATE_FLAG: waker and sleeper are different processes. The time of FUTEX_WAIT_BITSET is
+ * a point of CLOCK_MONOTONIC. */
+int os_futex_wait(const uint32_t *word, uint32_t expected, uint32_t bits, int64_t timeout_ms)
 {
-	struct timespec timeout;
+	struct timespec until;
 	const struct timespec *limit = NULL;
 
 	if (timeout_ms >= 0) {
-		timeout.tv_sec = (time_t)(timeout_ms / 1000);
-		timeout.tv_nsec = (long)(timeout_ms % 1000) * 1000000;
-		limit = &timeout;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += (time_t)(timeout_ms / 1000);
+		until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+		until.tv_sec += until.tv_nsec / (long)NS_PER_S;
+		until.tv_nsec %= (long)NS_PER_S;
+		limit = &until;
 	}
-	if (syscall(SYS_futex, word, FUTEX_WAIT, expected, limit, NULL, 0) == 0 || errno == EAGAIN)
+	if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, limit, NULL, bits) == 0 ||
+		errno == EAGAIN)
 		return 0;
 	return -errno;
 }
 
-int os_futex_wake_all(uint32_t *word)
+int os_futex_wake(uint32_t *word, uint32_t bits, int most)
 {
-	return syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0) < 0 ? -errno : 0;
+	long woken = syscall(SYS_futex, word, FUTEX_WAKE_BITSET, most, NULL, NULL, bits);
+
+	return woken < 0 ? -errno : (int)woken;
 }

@@ -111,9 +111,14 @@ bool os_membarrier_usable(void);  /* GLOBAL_EXPEDITED and its registration are o
 int os_membarrier_register(void); /* this process's threads take part from now on */
 int os_membarrier(void);          /* full barrier on every registered process's running threads */
 
-/* futex(2) on a shared word. wait: 0 woken or changed, -ETIMEDOUT, -EINTR. timeout_ms < 0: none. */
-int os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ms);
-int os_futex_wake_all(uint32_t *word);
+/*
+ * futex(2) on a shared word. Who waits names bits, at least one, and is woken by who names one of them.
+ * wait: 0 woken or changed, -ETIMEDOUT, -EINTR; timeout_ms < 0: none. wake: at most `most` sleepers, those
+ * first that have slept longest; returns how many there were.
+ */
+#define OS_FUTEX_ANY UINT32_MAX
+int os_futex_wait(const uint32_t *word, uint32_t expected, uint32_t bits, int64_t timeout_ms);
+int os_futex_wake(uint32_t *word, uint32_t bits, int most);
 
 /* Bytes of [0, bytes) of the file that are in memory, by mincore(2) on a view of its own. */
 int os_resident(int file, uint64_t bytes, uint64_t *ret_resident_bytes);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,6 +52,16 @@ void out_printf(const char *format, ...)
 	va_end(list);
 	if (length < 0)
 		failed();
+}
+
+void out_check_reader(void)
+{
+	struct pollfd look = {.fd = STDOUT_FILENO};
+
+	if (poll(&look, 1, 0) <= 0 || (look.revents & (POLLERR | POLLHUP)) == 0)
+		return;
+	errno = EPIPE;
+	failed();
 }
 
 static int tell(struct rgm_error *error)

@@ -16,6 +16,9 @@ void out_write(const void *data, size_t bytes);
 void out_text(const char *text);
 __attribute__((format(printf, 1, 2))) void out_printf(const char *format, ...);
 
+/* End the program as SIGPIPE does if nobody reads standard output any more: for who waits between lines. */
+void out_check_reader(void);
+
 /* Hand what is buffered to the system. 0, or the error remembered. */
 int out_flush(struct rgm_error *error);
 /* Flush and close; nothing can be written afterwards. */

@@ -111,6 +111,28 @@ const struct verb verbs_table[] = {
 			{"regionctl stats commits bytes_put --watch=5s", "two of them, every five seconds"},
 		},
 	}, {
+		.name = "watch", .group = GROUP_LOOK, .run = verb_watch,
+		.summary = "tell changes as they happen, one a line",
+		.details = "A line has the time it was told, the version, the name, what happened (created, "
+			"changed, grown, renamed, dropped), the bytes and number of layers where they may be "
+			"read, the size of the region, and what a renamed one was called before. It sleeps in "
+			"between. What came and went between two looks is not told, nor are the versions in "
+			"between: it tells what is different now. A NAME is followed through renames until another "
+			"dimension has it. It ends when the manager stops (exit code 4), or by SIGINT.",
+		.arguments = {{"NAME", "only these", true, true}},
+		.options = {
+			{"from", "VERSION", "first tell what changed after that version", OPTION_COUNT, 0},
+			{"count", "N", "end after N lines", OPTION_COUNT, 'n'},
+			{"for", "TIME", "end after that time; a failure if --count is not reached",
+				OPTION_DURATION, 0},
+			{"await", NULL, "a NAME need not exist yet", OPTION_FLAG, 0},
+		},
+		.examples = {
+			{"regionctl watch", "everything that happens"},
+			{"regionctl watch libs --count 1 --for 1m && make", "do something after a change"},
+			{"regionctl watch --json | jq -r 'select(.what == \"dropped\").name'", "for programs"},
+		},
+	}, {
 		.name = "help", .group = GROUP_LOOK, .run = verb_help,
 		.summary = "this, or a verb in full",
 		.arguments = {{"VERB", "a verb", true, false}},

@@ -58,6 +58,7 @@ int verb_list(struct cli *cli, struct rgm_error *error);
 int verb_show(struct cli *cli, struct rgm_error *error);
 int verb_readers(struct cli *cli, struct rgm_error *error);
 int verb_stats(struct cli *cli, struct rgm_error *error);
+int verb_watch(struct cli *cli, struct rgm_error *error);
 int verb_get(struct cli *cli, struct rgm_error *error);
 int verb_scan(struct cli *cli, struct rgm_error *error);
 int verb_create(struct cli *cli, struct rgm_error *error);

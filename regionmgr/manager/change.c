@@ -226,6 +226,8 @@ int rgm_manager_create(struct rgm_manager *manager, const char *name,
 		rc = publish_new(manager, dimension, name, error);
 	pthread_mutex_unlock(&manager->commit);
 	dimension_put(other);
+	if (rc == 0)
+		table_wake(manager->table);
 	if (rc)
 		change_unmake(dimension);
 	else
@@ -301,6 +303,8 @@ int rgm_manager_drop(struct rgm_manager *manager, const char *name, bool dry_run
 			rc = drop(manager, dimension, error);
 		pthread_mutex_unlock(&manager->commit);
 		if (rc == 0)
+			table_wake(manager->table);
+		if (rc == 0)
 			manager_log(manager, RGM_LOG_INFO, "drop",
 				MANAGER_FIELDS({"name", name, 0}, {"bytes", NULL, told.bytes}),
 				"dimension '%s' dropped, %" PRIu64 " bytes", name, told.bytes);
@@ -372,6 +376,8 @@ int rgm_manager_rename(
 	else if (!other)
 		rc = rename_to(manager, dimension, to, error);
 	pthread_mutex_unlock(&manager->commit);
+	if (rc == 0)
+		table_wake(manager->table);
 	if (rc == 0)
 		manager_log(manager, RGM_LOG_INFO, "rename",
 			MANAGER_FIELDS({"from", from, 0}, {"to", to, 0}),

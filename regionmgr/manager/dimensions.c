@@ -203,8 +203,10 @@ static int publish(struct rgm_manager *manager, struct dimension **dimensions, s
 	int rc = table_next_version(manager->table, &version, error);
 	if (rc == 0)
 		rc = table_draft(manager->table, version, changes, count, &draft, error);
-	if (rc == 0)
+	if (rc == 0) {
 		table_publish(manager->table, draft, false);
+		table_wake(manager->table);
+	}
 	free(changes);
 	return rc;
 }
@@ -289,6 +291,7 @@ void dimensions_retry(struct rgm_manager *manager)
 	}
 	atomic_store(&manager->in_use, left);
 	pthread_mutex_unlock(&manager->commit);
+	table_wake(manager->table);
 }
 
 /* --- The end ---------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include "pool/os.h"
 #include "regionmgr/manager/files.h"
 #include "regionmgr/manager/lag.h"
+#include "regionmgr/manager/news.h"
 #include "regionmgr/manager/reclaim.h"
 
 /* A draft: what a version needs that is not published yet. */
@@ -183,6 +184,12 @@ static int make_object(struct table *table, struct rgm_error *error)
 	return rc ? rc : pages_grow(table->pages, TABLE_STEP_PAGES, false);
 }
 
+int table_start_news(struct table *table, struct rgm_error *error)
+{
+	int rc = news_create(table->manager, &table->header->news, &table->news);
+	return rc ? pool_fail(error, rc, "the thread that tells news: %s", strerror(-rc)) : 0;
+}
+
 int table_create(struct rgm_manager *manager, uint64_t version, struct table **ret_table,
 	struct rgm_error *error)
 {
@@ -195,6 +202,8 @@ int table_create(struct rgm_manager *manager, uint64_t version, struct table **r
 		if (rc)
 			pool_fail(error, rc, "region table: %s", strerror(-rc));
 	}
+	if (rc == 0)
+		rc = table_start_news(table, error);
 	if (rc) {
 		table_destroy(table);
 		return rc;
@@ -216,14 +225,14 @@ uint64_t table_revoked(const struct table *table, uint32_t place)
 void table_stop(struct table *table)
 {
 	store32_release(&table->header->state, IPC_STOPPED);
-	__atomic_fetch_add(&table->header->news, 1, __ATOMIC_RELEASE);
-	os_futex_wake_all(&table->header->news);
+	news_tell_all(table->news);
 }
 
 void table_destroy(struct table *table)
 {
 	if (!table)
 		return;
+	news_destroy(table->news);
 	/* The bits of its pages stand in the object. */
 	pages_destroy(table->pages);
 	if (table->header)
@@ -531,12 +540,15 @@ void table_publish(struct table *table, struct table_draft *draft, bool dropped)
 	if (dropped)
 		store64_release(&table->header->dropped, version);
 	ipc_publish(table->header, version);
-	/* Sleepers compare the count: it changes after `current`, so none can miss the version. */
-	__atomic_fetch_add(&table->header->news, 1, __ATOMIC_RELEASE);
-	os_futex_wake_all(&table->header->news);
+	news_change(table->news);
 	manager_count(table->manager, COUNTER_commits, 1);
 	reclaim_push(table->manager->reclaim, draft->pages, version);
 	reclaim_push(table->manager->reclaim, draft->ring, version);
 	draft->pages = draft->ring = NULL;
 	draft_free(draft);
+}
+
+void table_wake(struct table *table)
+{
+	news_wake(table->news);
 }

@@ -69,8 +69,11 @@ struct table_change {
 };
 int table_draft(struct table *table, uint64_t version, const struct table_change *changes,
 	size_t change_count, struct table_draft **ret_draft, struct rgm_error *error);
-/* Publish; frees the draft. `dropped`: a dimension is gone in this version. */
+/* Publish; frees the draft. `dropped`: a dimension is gone in this version. table_wake() has to follow. */
 void table_publish(struct table *table, struct table_draft *draft, bool dropped);
+/* Wake readers that sleep until something is published. The publisher calls it when it has released the
+ * commit lock; once too often does no harm. */
+void table_wake(struct table *table);
 /* Forget; frees the draft and its pages. NULL is allowed. */
 void table_discard(struct table *table, struct table_draft *draft);
 

@@ -197,6 +197,8 @@ int table_adopt(struct rgm_manager *manager, struct table **ret_table, struct rg
 		if (rc)
 			pool_fail(error, rc, "region table: %s", strerror(-rc));
 	}
+	if (rc == 0)
+		rc = table_start_news(table, error);
 	if (rc) {
 		table_destroy(table);
 		return rc;

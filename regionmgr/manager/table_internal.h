@@ -7,6 +7,7 @@
 
 #include "ipc/socket.h"
 #include "pool/pages.h"
+#include "regionmgr/manager/news.h"
 #include "regionmgr/manager/table.h"
 
 #define TABLE_BYTES      (256ull << 20) /* reserved; allocated as it is used */
@@ -26,6 +27,7 @@
 struct table {
 	struct rgm_manager *manager;
 	struct ipc_table *header;
+	struct news *news;
 	int file;
 	int claim; /* a description that nobody maps, with a lock: one manager an object */
 	char name[IPC_SHM_NAME_BYTES];
@@ -83,6 +85,9 @@ void table_take_entry(struct table *table, uint64_t version, uint64_t top_page);
 
 /* Lock the object of that name against other managers (of a copied folder). -ENOENT; -EAGAIN: one has it. */
 int table_claim(struct table *table);
+
+/* Begin to tell its news, and to wake who sleeps already. */
+int table_start_news(struct table *table, struct rgm_error *error);
 
 /* A table without an object, for `max_dimensions`. NULL: no memory. */
 struct table *table_new(struct rgm_manager *manager, uint32_t max_dimensions);

@@ -375,6 +375,7 @@ static int publish(struct takeover *takeover, struct rgm_error *error)
 	}
 	table_serve(manager->table);
 	table_publish(manager->table, draft, takeover->dropped);
+	table_wake(manager->table);
 	for (size_t i = 0; i < takeover->unknown_count; i++)
 		reclaim_push(manager->reclaim, takeover->unknown[i], version);
 	takeover->unknown_count = 0;

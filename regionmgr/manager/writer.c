@@ -324,5 +324,6 @@ int rgm_writer_commit(
 	if (ret_report)
 		*ret_report = commit.report;
 	writer_free(writer, true);
+	table_wake(manager->table);
 	return 0;
 }

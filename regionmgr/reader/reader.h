@@ -3,6 +3,7 @@
  * Inside libregionmgr. Nouns:
  *
  *   session   one attach of this process: table, own segment, connection     (session.c)
+ *   news      what a sleeper is woken for                                    (wait.c)
  *   mapping   one region's window in this process                            (map.c)
  *   slot      one thread's word in the segment                               (slot.c)
  *   hold      one claim on (dimension, version), shared by its views         (hold.c)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attaching and detaching, the connection, and waiting for news. */
+/* Attaching and detaching, and the connection. Waiting for news: wait.c. */
 #include <errno.h>
 #include <poll.h>
 #include <inttypes.h>
@@ -16,8 +16,6 @@
 #include "regionmgr/reader/reader.h"
 
 #define TIMEOUT_MS 5000u
-/* A manager that was killed wakes nobody: sleepers look at the connection this often. */
-#define WAIT_LOOK_MS 500
 
 const char *rgm_version(void)
 {
@@ -287,58 +285,4 @@ int rgm_session_info(
 	info.manager_alive = reader_go_on(session, NULL) == 0;
 	pthread_mutex_unlock(&session->lock);
 	return pool_result(ret_info, &info, sizeof info, error);
-}
-
-/* --- News ------------------------------------------------------------------------------------- */
-
-uint64_t rgm_current_version(const struct rgm_session *session)
-{
-	return load64_acquire(&session->table->current);
-}
-
-static int gone(struct rgm_session *session, struct rgm_error *error)
-{
-	READER_NOT_CANCELLED;
-	pthread_mutex_lock(&session->lock);
-	bool hung_up = reader_go_on(session, NULL) != 0;
-	pthread_mutex_unlock(&session->lock);
-	if (!hung_up && load32_acquire(&session->table->state) == IPC_SERVING)
-		return 0;
-	return pool_fail(error, RGM_EGONE, "the manager at '%s' has stopped", session->socket_path);
-}
-
-int rgm_wait(struct rgm_session *session, uint64_t seen, int64_t timeout_ms, uint64_t *ret_version,
-	struct rgm_error *error)
-{
-	if (reader_forked(session->here))
-		return reader_fail_forked(error);
-	uint64_t start = os_now_ns();
-	for (;;) {
-		pthread_testcancel();
-		/* The count is loaded before the version: a publish after the look changes it, and
-		 * the futex then does not sleep. */
-		uint32_t news = load32_acquire(&session->table->news);
-		uint64_t version = load64_acquire(&session->table->current);
-		if (version > seen) {
-			*ret_version = version;
-			reader_notice(session);
-			return 0;
-		}
-		int rc = gone(session, error);
-		if (rc)
-			return rc;
-		int64_t left = WAIT_LOOK_MS;
-		if (timeout_ms >= 0) {
-			int64_t passed = (int64_t)((os_now_ns() - start) / 1000000);
-			if (passed >= timeout_ms)
-				return pool_fail(error, -ETIMEDOUT,
-					"no version newer than %" PRIu64 " within %" PRId64 " ms",
-					seen, timeout_ms);
-			if (timeout_ms - passed < left)
-				left = timeout_ms - passed;
-		}
-		rc = os_futex_wait(&session->table->news, news, left);
-		if (rc == -EINTR)
-			return pool_fail(error, rc, "the wait was interrupted by a signal");
-	}
 }

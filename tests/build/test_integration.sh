@@ -21,7 +21,7 @@ export CMAKE_PREFIX_PATH=$tmp/prefix
 cd "$tmp/guide"
 
 # One shell, as a reader would have it: what one block sets is there in the next.
-cat start.sh build.sh build-cmake.sh build-holds.sh stop.sh > all.sh
+cat start.sh build.sh build-cmake.sh build-holds.sh build-follow.sh stop.sh > all.sh
 status=0
 timeout 120 bash -eu all.sh > out 2>&1 || status=$?
 cat out
@@ -35,3 +35,9 @@ bytes=$(find /usr/share/common-licenses -type f -printf '%s\n' | awk '{ n += $1 
 grep -qx "threads saw $bytes bytes" out || fail "the threads of holds.c saw something else"
 grep -qx 'news: ETIMEDOUT' out || fail "holds.c was told of news"
 grep -qx "the child reads $layers layers" out || fail "the forked child of holds.c saw something else"
+
+# follow.c reloads for each change, and ends when its dimension is dropped.
+for n in 1 2 3; do
+	grep -qx "reloaded: $n layers" out || fail "follow.c did not see $n layers"
+done
+grep -qx 'it is gone' out || fail "follow.c was not told of the drop"

@@ -67,7 +67,8 @@ class NoManager(Case):
 
     def test_exits_4_at_once(self):
         for words in (["status"], ["list"], ["show", "x"], ["get", "x", "y"], ["scan", "x"],
-                      ["readers"], ["stats"], ["load", "x", "/etc"], ["put", "x", "y", "/etc/passwd"],
+                      ["readers"], ["stats"], ["watch"], ["load", "x", "/etc"],
+                      ["put", "x", "y", "/etc/passwd"],
                       ["delete", "x", "y"], ["create", "x"], ["rename", "x", "y"],
                       ["drop", "x", "--yes"], ["check", "all"]):
             began = time.monotonic()

@@ -2,7 +2,6 @@
 /* pool/os*.c: what each door demands and guarantees. */
 #define _GNU_SOURCE 1
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -523,45 +522,6 @@ static void membarrier_works_where_offered(void **state)
 	assert_int_equal(os_membarrier(), 0);
 }
 
-struct sleeper {
-	uint32_t *word;
-	int rc;
-};
-
-static void *sleep_on(void *argument)
-{
-	struct sleeper *sleeper = argument;
-
-	do {
-		sleeper->rc = os_futex_wait(sleeper->word, 0, 60000);
-	} while (sleeper->rc == 0 && __atomic_load_n(sleeper->word, __ATOMIC_ACQUIRE) == 0);
-	return NULL;
-}
-
-static void futex_across_mappings(void **state)
-{
-	struct sleeper sleeper = {.rc = -1};
-	void *readable = NULL, *writable = NULL;
-	pthread_t thread;
-	int file = scratch();
-
-	(void)state;
-	assert_int_equal(os_allocate(file, 0, 4096), 0);
-	assert_int_equal(os_map(file, 4096, true, &writable), 0);
-	assert_int_equal(os_map(file, 4096, false, &readable), 0);
-	assert_int_equal(os_futex_wait(readable, 1, -1), 0);
-	assert_int_equal(os_futex_wait(readable, 0, 1), -ETIMEDOUT);
-	sleeper.word = readable;
-	assert_int_equal(pthread_create(&thread, NULL, sleep_on, &sleeper), 0);
-	__atomic_store_n((uint32_t *)writable, 1, __ATOMIC_RELEASE);
-	assert_int_equal(os_futex_wake_all(writable), 0);
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(sleeper.rc, 0);
-	os_unmap(readable, 4096);
-	os_unmap(writable, 4096);
-	close(file);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,7 +547,6 @@ int main(void)
 		cmocka_unit_test(shm_squatted),
 		cmocka_unit_test(shm_of_another_user),
 		cmocka_unit_test(membarrier_works_where_offered),
-		cmocka_unit_test(futex_across_mappings),
 	};
 
 	return cmocka_run_group_tests_name("pool/os", tests, setup, teardown);

@@ -209,12 +209,82 @@ RGM_API uint64_t rgm_hold_version(const struct rgm_hold *hold);
 RGM_API uint64_t rgm_current_version(const struct rgm_session *session);
 
 /**
- * Sleep until the current version is newer than `seen`, without polling.
+ * Sleep until the current version is newer than `seen`, without polling. Thread-safe: any number of
+ * threads may sleep, outside sections or inside.
  * @param timeout_ms  -1 waits for ever, 0 only looks
- * @return 0 with the current version; -ETIMEDOUT; #RGM_EGONE when the manager has stopped; -EINTR
+ * @return 0 with the current version; -ETIMEDOUT; #RGM_EGONE when the manager has stopped, or, within
+ * half a second, was killed; -EINTR; #RGM_EFORKED
  */
 RGM_API int rgm_wait(struct rgm_session *session, uint64_t seen, int64_t timeout_ms,
 	uint64_t *ret_version, struct rgm_error *error);
+
+/** What may be waited for: bits of rgm_wait_options.events and rgm_news.events. */
+enum rgm_news_event {
+	RGM_NEWS_VERSION = 1, /**< any newer version, whatever changed in it */
+	/** A dimension has the name that is not the one seen: created, created anew, renamed to it. */
+	RGM_NEWS_CREATED = 2,
+	/** Its content is another than was seen; also of one that was created. Not of a rename. */
+	RGM_NEWS_CHANGED = 4,
+	/** Its region is larger than was seen; also of one that was created. */
+	RGM_NEWS_GROWN = 8,
+	RGM_NEWS_RENAMED = 16, /**< the one seen has another name now */
+	RGM_NEWS_DROPPED =
+		32, /**< the one seen is in no version any more: dropped, or retired by a load
+				* that replaced it as a whole */
+};
+
+/**
+ * What was found, and what the next wait goes on from (rgm_wait_options.seen). All zeros but `size` say
+ * that nothing was seen yet: a dimension that is there then counts as created.
+ */
+struct rgm_news {
+	size_t size;      /**< sizeof(struct rgm_news), set by the caller */
+	uint64_t version; /**< the version that was looked at */
+	uint32_t events;  /**< which of the awaited ones happened, of enum rgm_news_event */
+	uint32_t
+		present; /**< 1: the dimension is in that version; 0: what follows is what was seen last */
+	struct rgm_dimension dimension;
+	char name[RGM_NAME_MAX + 1]; /**< its name; another than was asked for after a rename */
+	uint64_t generation;         /**< number of changes so far */
+	uint64_t changed;            /**< version of the last change */
+	uint64_t region_bytes;       /**< published size of the region */
+	uint64_t newest;             /**< largest id of a dimension, where no name was given */
+};
+
+/** Options of rgm_wait_for(). */
+struct rgm_wait_options {
+	size_t size;      /**< sizeof(struct rgm_wait_options) */
+	uint32_t events;  /**< of enum rgm_news_event, at least one */
+	const char *name; /**< the dimension; NULL: any one, for all but growth and renames */
+	/** What the caller knows; may be what ret_news points to. NULL: what is there at the call. */
+	const struct rgm_news *seen;
+	int64_t timeout_ms; /**< -1 waits for ever, 0 only looks */
+};
+
+/**
+ * Sleep until something awaited has happened since `seen`. Changes of other dimensions do not end the
+ * wait. Several that happened meanwhile are told at once; what came and went between two looks (a
+ * generation, a dimension that was created and dropped) is not told. The one that was seen is followed by
+ * its identity, through renames, until another one has the name.
+ *
+ * What is reloaded after the return is at least as new as *ret_news, so nothing is missed by
+ *
+ *     struct rgm_news news = {.size = sizeof news};
+ *     struct rgm_wait_options options = {.size = sizeof options, .name = "libs", .seen = &news,
+ *             .events = RGM_NEWS_CHANGED | RGM_NEWS_DROPPED, .timeout_ms = -1};
+ *     while (rgm_wait_for(session, &options, &news, &error) == 0)
+ *             reload();
+ *
+ * With a name a look costs as much as rgm_find(), without one it goes through all dimensions. Thread-safe;
+ * the calling thread needs no slot. A cancelled thread ends within half a second.
+ *
+ * Errors: -ETIMEDOUT; #RGM_ENODIM (there is no such dimension, and neither its creation nor any version is
+ * waited for); #RGM_EGONE (the manager has stopped, or, within half a second, was killed; what happened
+ * before is told first); -EINTR (a signal handler ran); #RGM_EFORKED; -EINVAL (no events, unknown ones, or
+ * growth or renames without a name); #RGM_ENAME. *ret_news is untouched on failure.
+ */
+RGM_API int rgm_wait_for(struct rgm_session *session, const struct rgm_wait_options *options,
+	struct rgm_news *ret_news, struct rgm_error *error);
 
 #ifdef __cplusplus
 }
