@@ -38,6 +38,7 @@ struct section {
 	struct rgm_slot *slot;
 	uint64_t dimensions;
 	struct rgm_dimension *handles;
+	struct rgm_layers *views; /* opened once, one a dimension */
 	char (*names)[24];
 	uint32_t *order; /* LOOPS numbers below `dimensions`, in random order */
 };
@@ -51,13 +52,29 @@ static double per_loop(uint64_t begun)
 
 static double ours_enter_exit(void *context)
 {
-	struct section *section = context;
+	struct rgm_slot *slot = ((struct section *)context)->slot;
 	uint64_t begun = bench_now_ns();
 	int bad = 0;
 
 	for (uint32_t i = 0; i < LOOPS; i++) {
-		bad |= rgm_pin(section->slot);
-		bad |= rgm_unpin(section->slot);
+		bad |= rgm_pin(slot);
+		bad |= rgm_unpin(slot);
+	}
+	return bad == 0 ? per_loop(begun) : NAN;
+}
+
+/* The library's functions, as a program reaches them that was built without the inlined ones. */
+static double ours_called(void *context)
+{
+	int (*volatile pin)(struct rgm_slot *) = rgm_pin;
+	int (*volatile unpin)(struct rgm_slot *) = rgm_unpin;
+	struct rgm_slot *slot = ((struct section *)context)->slot;
+	uint64_t begun = bench_now_ns();
+	int bad = 0;
+
+	for (uint32_t i = 0; i < LOOPS; i++) {
+		bad |= pin(slot);
+		bad |= unpin(slot);
 	}
 	return bad == 0 ? per_loop(begun) : NAN;
 }
@@ -165,16 +182,17 @@ static pthread_rwlock_t *shared_lock(void)
 
 static inline double by_handle(const struct section *section, bool one)
 {
+	struct rgm_slot *slot = section->slot;
 	uint64_t begun = bench_now_ns();
 	struct rgm_layers layers;
 	int bad = 0;
 
 	for (uint32_t i = 0; i < LOOPS; i++) {
-		bad |= rgm_pin(section->slot);
-		bad |= rgm_layers_open_dimension(section->slot,
-			&section->handles[one ? 0 : section->order[i]], &layers, NULL);
+		bad |= rgm_pin(slot);
+		bad |= rgm_layers_open_dimension(
+			slot, &section->handles[one ? 0 : section->order[i]], &layers, NULL);
 		bench_use((uintptr_t)&layers);
-		bad |= rgm_unpin(section->slot);
+		bad |= rgm_unpin(slot);
 	}
 	return bad == 0 ? per_loop(begun) : NAN;
 }
@@ -190,19 +208,47 @@ static double ours_by_one_handle(void *context)
 	return by_handle(context, true);
 }
 
+/* A view that is used again: nothing was published since it was opened. */
+static inline double by_view(const struct section *section, bool one)
+{
+	struct rgm_slot *slot = section->slot;
+	uint64_t begun = bench_now_ns();
+	int bad = 0;
+
+	for (uint32_t i = 0; i < LOOPS; i++) {
+		struct rgm_layers *view = &section->views[one ? 0 : section->order[i]];
+
+		bad |= rgm_pin(slot);
+		bad |= rgm_layers_refresh(slot, view, NULL);
+		bench_use((uintptr_t)view);
+		bad |= rgm_unpin(slot);
+	}
+	return bad == 0 ? per_loop(begun) : NAN;
+}
+
+static double ours_by_view(void *context)
+{
+	return by_view(context, false);
+}
+
+static double ours_by_one_view(void *context)
+{
+	return by_view(context, true);
+}
+
 static double ours_by_name(void *context)
 {
 	struct section *section = context;
+	struct rgm_slot *slot = section->slot;
 	uint64_t begun = bench_now_ns();
 	struct rgm_layers layers;
 	int bad = 0;
 
 	for (uint32_t i = 0; i < LOOPS; i++) {
-		bad |= rgm_pin(section->slot);
-		bad |= rgm_layers_open(
-			section->slot, section->names[section->order[i]], &layers, NULL);
+		bad |= rgm_pin(slot);
+		bad |= rgm_layers_open(slot, section->names[section->order[i]], &layers, NULL);
 		bench_use((uintptr_t)&layers);
-		bad |= rgm_unpin(section->slot);
+		bad |= rgm_unpin(slot);
 	}
 	return bad == 0 ? per_loop(begun) : NAN;
 }
@@ -232,16 +278,19 @@ static bool open_section(const struct bench *bench, struct section *section,
 
 	section->dimensions = dimensions;
 	section->handles = calloc(dimensions, sizeof(*section->handles));
+	section->views = calloc(dimensions, sizeof(*section->views));
 	section->names = calloc(dimensions, sizeof(*section->names));
 	section->order = calloc(LOOPS, sizeof(*section->order));
-	good = section->handles != NULL && section->names != NULL && section->order != NULL &&
-	       rgm_map_all(session, &error) == 0 &&
+	good = section->handles != NULL && section->views != NULL && section->names != NULL &&
+	       section->order != NULL && rgm_map_all(session, &error) == 0 &&
 	       rgm_slot_open(session, &section->slot, &error) == 0 && rgm_pin(section->slot) == 0;
 	for (uint64_t i = 0; good && i < dimensions; i++) {
 		snprintf(
 			section->names[i], sizeof(*section->names), "d%llu", (unsigned long long)i);
 		good = rgm_find(section->slot, section->names[i], &section->handles[i], &error) ==
-		       0;
+		               0 &&
+		       rgm_layers_open_dimension(section->slot, &section->handles[i],
+			       &section->views[i], &error) == 0;
 	}
 	if (!good)
 		fprintf(stderr, "bench_section: %s\n", error.message);
@@ -256,6 +305,7 @@ static void close_section(struct section *section)
 {
 	rgm_slot_close(section->slot);
 	free(section->handles);
+	free(section->views);
 	free(section->names);
 	free(section->order);
 }
@@ -271,29 +321,37 @@ static bool rows_enter_exit(const struct bench *bench, struct section *section,
 		{"liburcu-qsbr", qsbr_quiescent, NULL},
 		{"lmdb renew+reset", lmdb == NULL ? NULL : lmdb_enter_exit, lmdb},
 		{"pshared rwlock", rwlock_enter_exit, lock},
+		{"regionmgr, called", ours_called, section},
 		{"regionmgr, fence form", ours_enter_exit, fence},
 	};
 
-	return bench_row(bench, "enter+exit", "ns", BENCH_LOWER, subjects, 7, 60);
+	return bench_row(bench, "enter+exit", "ns", BENCH_LOWER, subjects, 8, 60);
 }
 
-static bool rows_lookup(const struct bench *bench, struct section *section, struct lmdb *lmdb)
+/* One way to find a dimension, beside what the peers do. */
+static bool row_lookup(const struct bench *bench, const char *way, double (*ours)(void *),
+	struct section *section, struct lmdb *lmdb)
 {
 	struct lmdb_keys keys = {lmdb, section->dimensions};
-	struct bench_subject one[] = {
-		{"regionmgr", ours_by_one_handle, section},
-		{"liburcu-memb + pointer", memb_pointer, NULL},
-	};
-	struct bench_subject any[] = {
-		{"regionmgr", ours_by_handle, section},
+	struct bench_subject subjects[] = {
+		{"regionmgr", ours, section},
 		{"liburcu-memb + pointer", memb_pointer, NULL},
 		{"lmdb renew+get+reset", lmdb == NULL ? NULL : lmdb_get, &keys},
 	};
+	char row[96];
 
-	return bench_row(bench, "enter+exit+lookup by one handle, 4096 dimensions", "ns",
-		       BENCH_LOWER, one, 2, 60) &&
-	       bench_row(bench, "enter+exit+lookup by any handle, 4096 dimensions", "ns",
-		       BENCH_LOWER, any, 3, 60);
+	snprintf(row, sizeof(row), "enter+exit+lookup by %s, %llu dimension%s", way,
+		(unsigned long long)section->dimensions, section->dimensions == 1 ? "" : "s");
+	return bench_row(bench, row, "ns", BENCH_LOWER, subjects, 3, 60);
+}
+
+/* The same one each time (all of it in the first-level cache, as the peers' pointer is), or any. */
+static bool rows_lookup(const struct bench *bench, struct section *section, struct lmdb *lmdb)
+{
+	return row_lookup(bench, "one view", ours_by_one_view, section, lmdb) &&
+	       row_lookup(bench, "any view", ours_by_view, section, lmdb) &&
+	       row_lookup(bench, "one handle", ours_by_one_handle, section, lmdb) &&
+	       row_lookup(bench, "any handle", ours_by_handle, section, lmdb);
 }
 
 /* One number of dimensions: everything is made anew. */
@@ -303,7 +361,7 @@ static bool with_dimensions(
 	struct section section = {0}, fence = {0};
 	struct rgm_session *session, *second;
 	struct bench_instance instance;
-	char folder[300], row[64];
+	char folder[300];
 	struct lmdb *lmdb = NULL;
 	bool good;
 
@@ -316,18 +374,10 @@ static bool with_dimensions(
 	good = open_section(bench, &section, session, dimensions) &&
 	       rgm_slot_open(second, &fence.slot, NULL) == 0;
 	if (good && dimensions == NAMES)
-		good = rows_enter_exit(bench, &section, &fence, lmdb) &&
-		       rows_lookup(bench, &section, lmdb);
+		good = rows_enter_exit(bench, &section, &fence, lmdb);
+	good = good && rows_lookup(bench, &section, lmdb);
 	if (good) {
-		struct lmdb_keys keys = {lmdb, dimensions};
-		struct bench_subject subjects[] = {
-			{"regionmgr", ours_by_name, &section},
-			{"lmdb renew+get+reset", lmdb == NULL ? NULL : lmdb_get, &keys},
-		};
-
-		snprintf(row, sizeof(row), "enter+exit+lookup by name, %llu dimensions",
-			(unsigned long long)dimensions);
-		good = bench_row(bench, row, "ns", BENCH_LOWER, subjects, 2, 60);
+		good = row_lookup(bench, "name", ours_by_name, &section, lmdb);
 		bench_slope_add(slope, (double)dimensions, 1);
 	}
 	close_section(&section);

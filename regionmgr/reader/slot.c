@@ -15,10 +15,8 @@ static const uint64_t beyond = INT64_MAX;
 
 /* --- The hot path ----------------------------------------------------------------------------- */
 
-/* The bodies in inline.h do the usual case in the caller. These functions do every case; where
- * `words.word` is set they begin like the bodies. No read-modify-write of a nesting count is on the way:
- * its store-to-load forwarding, twice a section, would cost more than all the rest. */
-int rgm_pin(struct rgm_slot *slot)
+/* Everything but the usual case of inline.h: fence form, race build, nested, forked, detached. */
+static __attribute__((noinline)) int pin_unusual(struct rgm_slot *slot)
 {
 	struct ipc_slot *claim = slot->claim;
 	if (__builtin_expect(claim == NULL, 0))
@@ -33,6 +31,17 @@ int rgm_pin(struct rgm_slot *slot)
 	return 0;
 }
 
+/* No read-modify-write of a nesting count is on the way: its store-to-load forwarding, twice a section,
+ * would cost more than all the rest. */
+int rgm_pin(struct rgm_slot *slot)
+{
+#ifdef RGM_INLINE_USABLE
+	if (__builtin_expect(rgm_pin_usual_(&slot->words), 1))
+		return 0;
+#endif
+	return pin_unusual(slot);
+}
+
 /* Did anything fault since this section's first view? Whose thread it was is not told apart. */
 static int section_damage(struct slot_state *state)
 {
@@ -41,11 +50,10 @@ static int section_damage(struct slot_state *state)
 	return !guarded || guard_hits() == state->hits ? 0 : RGM_EIO;
 }
 
-/* The cases that the compare with `revoked` lets through to here. */
-static int unpin_unusual(struct rgm_slot *slot)
+/* A section that is not over yet, or has something to tell. */
+static int unpin_marked(struct rgm_slot *slot, uint64_t version)
 {
 	struct slot_state *state = slot->state;
-	uint64_t version = slot_version(slot);
 	if (version == 0)
 		return -EINVAL;
 	if (state->nested) {
@@ -61,17 +69,25 @@ static int unpin_unusual(struct rgm_slot *slot)
 	return revoked ? RGM_EREVOKED : rc;
 }
 
+static __attribute__((noinline)) int unpin_unusual(struct rgm_slot *slot)
+{
+	if (__builtin_expect(slot->claim == NULL, 0))
+		return slot_forked(slot) ? RGM_EFORKED : -EINVAL;
+	uint64_t version = slot_version(slot);
+	/* 0, outside, is below all of them. */
+	if (__builtin_expect(ipc_section_revoked(slot->words.revoked, version), 0))
+		return unpin_marked(slot, version);
+	ipc_section_exit(slot->claim);
+	return 0;
+}
+
 int rgm_unpin(struct rgm_slot *slot)
 {
-	struct ipc_slot *claim = slot->claim;
-	if (__builtin_expect(claim == NULL, 0))
-		return slot_forked(slot) ? RGM_EFORKED : -EINVAL;
-	/* 0, outside, is below all of them. */
-	if (__builtin_expect(
-		    ipc_section_revoked(slot->words.revoked, load64_relaxed(&claim->word)), 0))
-		return unpin_unusual(slot);
-	ipc_section_exit(claim);
-	return 0;
+#ifdef RGM_INLINE_USABLE
+	if (__builtin_expect(rgm_unpin_usual_(&slot->words), 1))
+		return 0;
+#endif
+	return unpin_unusual(slot);
 }
 
 int rgm_pin_called(struct rgm_slot *slot) __attribute__((alias("rgm_pin")));

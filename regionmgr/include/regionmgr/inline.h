@@ -40,62 +40,81 @@ RGM_API int rgm_unpin_called(struct rgm_slot *slot);
 }
 #endif
 
-#if !defined(RGM_NO_INLINE) && defined(__GNUC__) && defined(__ELF__) && defined(__has_attribute)
+#if defined(__GNUC__) && defined(__ELF__) && defined(__has_attribute)
 #if __has_attribute(gnu_inline) && !defined(__SANITIZE_THREAD__)
-#define RGM_INLINE_BODIES 1
+#define RGM_INLINE_USABLE 1
 #endif
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer) /* it knows no fences: it is to see the library's calls */
-#undef RGM_INLINE_BODIES
+#undef RGM_INLINE_USABLE
 #endif
 #endif
 #endif
 
-#if defined(RGM_INLINE_BODIES)
+#if defined(RGM_INLINE_USABLE)
 #define RGM_INLINE extern __inline__ __attribute__((__gnu_inline__))
-/* Names in the bodies end in _: they shadow nothing of the program's. */
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-RGM_INLINE int rgm_pin(struct rgm_slot *slot_)
+/* The usual case of a pin and of an unpin, for the bodies below and for the library; 0: it was not that,
+ * and nothing was done. Names end in _, here and below: they shadow nothing of the program's. */
+RGM_INLINE __attribute__((__always_inline__)) int rgm_pin_usual_(
+	const struct rgm_slot_words *words_)
 {
-	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
 	const uint64_t *current_ = words_->current;
 	uint64_t *word_ = words_->word;
 	uint64_t version_;
 
 	if (__builtin_expect(word_ == NULL || __atomic_load_n(word_, __ATOMIC_RELAXED) != 0, 0))
-		return rgm_pin_called(slot_);
+		return 0;
 	version_ = __atomic_load_n(current_, __ATOMIC_ACQUIRE);
 	__atomic_store_n(word_, version_, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (__builtin_expect(__atomic_load_n(current_, __ATOMIC_ACQUIRE) == version_, 1))
-		return 0;
-	/* A newer version came in between. Nothing was read: out, and in again over there. */
+		return 1;
+	/* A newer version came in between. Nothing was read: out, and in again in the library. */
 	__atomic_store_n(word_, 0, __ATOMIC_RELEASE);
-	return rgm_pin_called(slot_);
+	return 0;
 }
 
-RGM_INLINE int rgm_unpin(struct rgm_slot *slot_)
+RGM_INLINE __attribute__((__always_inline__)) int rgm_unpin_usual_(
+	const struct rgm_slot_words *words_)
 {
-	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
 	uint64_t *word_ = words_->word;
 	uint64_t version_;
 
 	if (__builtin_expect(word_ == NULL, 0))
-		return rgm_unpin_called(slot_);
+		return 0;
 	version_ = __atomic_load_n(word_, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	/* Below it: outside a section (0), revoked, or a case that the library marked. */
 	if (__builtin_expect(
 		    (int64_t)(version_ - __atomic_load_n(words_->revoked, __ATOMIC_RELAXED)) < 0,
 		    0))
-		return rgm_unpin_called(slot_);
+		return 0;
 	__atomic_store_n(word_, 0, __ATOMIC_RELEASE);
-	return 0;
+	return 1;
 }
+
+#if !defined(RGM_NO_INLINE)
+#define RGM_INLINE_BODIES 1
+
+RGM_INLINE int rgm_pin(struct rgm_slot *slot_)
+{
+	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
+
+	return __builtin_expect(rgm_pin_usual_(words_), 1) ? 0 : rgm_pin_called(slot_);
+}
+
+RGM_INLINE int rgm_unpin(struct rgm_slot *slot_)
+{
+	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
+
+	return __builtin_expect(rgm_unpin_usual_(words_), 1) ? 0 : rgm_unpin_called(slot_);
+}
+#endif
 
 #ifdef __cplusplus
 }
