@@ -44,6 +44,8 @@
  * `slots_used` and `holds_used` bound the scan. The reader raises them before R2 (before the hold's
  * stores), so the argument covers them as it covers the words.
  *
+ * tests/models/ has this argument as models that spin and relacy check.
+ *
  * What is not ordered: two readers, and a reader and the publication of unrelated news.
  *
  * Race build (POOL_RACE_BUILD): ThreadSanitizer does not model fences, so R2+R3 become one seq_cst
