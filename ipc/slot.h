@@ -66,6 +66,8 @@
  * Such a reader may read anything meanwhile, blocks in the middle of being written included. So what it
  * follows is held against the bounds of table and region (ipc/table.h, regionmgr/reader/layers.c).
  *
+ * tests/models/ has this argument as models that spin and relacy check.
+ *
  * What is not ordered: two readers, and a reader and the publication of unrelated news.
  *
  * Race build (POOL_RACE_BUILD): ThreadSanitizer does not model fences, so R2+R3 become one seq_cst

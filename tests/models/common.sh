@@ -23,7 +23,7 @@ skip()
 	exit 77
 }
 
-for tool in spin gcc; do
+for tool in ${tools-spin gcc}; do
 	command -v "$tool" > /dev/null || skip "$tool is not installed"
 done
 

@@ -5,13 +5,14 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 bounds+='|ATTEMPTS'
-sound fence takeover 100000 -DFENCED=1 -DREGISTERED=0
-sound membarrier takeover 100000 -DFENCED=0 -DREGISTERED=1
-sound two_deaths takeover 400000 -DDEATHS=2
+sound fence takeover 350000 -DFENCED=1 -DREGISTERED=0
+sound membarrier takeover 600000 -DFENCED=0 -DREGISTERED=1
+sound two_deaths takeover 1500000 -DDEATHS=2
 sound holds takeover 800000 -DHOLDS -DATTEMPTS=3
-sound small_ring takeover 100000 -DRING=2
+sound two_sessions takeover 450000 -DREADERS=2 -DATTEMPTS=2 -DFENCED=3 -DDEPTH=1
+sound small_ring takeover 190000 -DRING=2
 # The version that was found would do as the bound for what is unknown, too.
-sound unknown_before_found takeover 100000 -DUNKNOWN_BEFORE_FOUND
+sound unknown_before_found takeover 350000 -DUNKNOWN_BEFORE_FOUND
 
 broken not_registered takeover -DFENCED=0 -DREGISTERED=0
 broken reused_before_adoption takeover -DREUSED_BEFORE_ADOPTION
