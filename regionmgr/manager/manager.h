@@ -141,6 +141,8 @@ struct peer {
 int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const char *label,
 	uint32_t slots, uint32_t holds, struct session **ret_session, int *ret_table,
 	int *ret_segment, struct rgm_error *error);
+/* What can wait until its handles are on their way: log it, and prepare for the next one. */
+void session_settle(const struct session *session);
 uint64_t session_number(const struct session *session);
 int session_pidfd(const struct session *session); /* -1: none; owned by the session */
 uint64_t session_table_bytes(const struct rgm_manager *manager);

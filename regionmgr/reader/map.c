@@ -107,6 +107,17 @@ void reader_notice(struct rgm_session *session)
 	}
 }
 
+/* Room for as many as any manager has: it costs nothing where it is not touched. */
+#define MAPPINGS_BYTES (IPC_MAX_DIMENSIONS * sizeof(struct mapping *))
+
+int reader_mappings_create(struct rgm_session *session)
+{
+	void *mappings = NULL;
+	int rc = os_reserve(MAPPINGS_BYTES, &mappings);
+	session->mappings = mappings;
+	return rc;
+}
+
 /* Nobody looks any more: the nodes go at once. */
 void reader_unmap_all(struct rgm_session *session)
 {
@@ -118,7 +129,7 @@ void reader_unmap_all(struct rgm_session *session)
 			free(mapping);
 		}
 	}
-	free(session->mappings);
+	os_release(session->mappings, MAPPINGS_BYTES);
 	session->mappings = NULL;
 }
 

@@ -180,6 +180,8 @@ int reader_view(struct rgm_slot *slot, const struct ipc_dimension *entry, uint32
 void reader_sweep(struct rgm_session *session);
 /* Prompt a sweep from inside a section if something was dropped since the last one. */
 void reader_notice(struct rgm_session *session);
+/* The array of mappings, all empty. -ENOMEM. */
+int reader_mappings_create(struct rgm_session *session);
 /* Unmap everything, at detach. Under session.lock. */
 void reader_unmap_all(struct rgm_session *session);
 
