@@ -10,6 +10,7 @@
 
 #define SLACK_MAX   (64ull << 20) /* that a growth adds to what is needed */
 #define SLACK_SHARE 32u           /* of the size */
+#define FREE_AHEAD  8u            /* runs whose descriptors are fetched meanwhile */
 
 static int fail_check(const struct pool_region *region, struct rgm_error *error)
 {
@@ -352,6 +353,9 @@ void pool_region_free_many(
 
 	pthread_mutex_lock(&region->lock);
 	for (size_t i = 0; i < run_count && !region->check; i++) {
+		if (i + FREE_AHEAD < run_count)
+			pages_expect_free(region->pages, runs[i + FREE_AHEAD].page,
+				runs[i + FREE_AHEAD].count);
 		if (runs[i].count == 0)
 			continue;
 		if (region_meets_map(region, runs[i].page, runs[i].count) ||
