@@ -27,7 +27,6 @@
 #define WAIT_NS     10000000000ull
 
 enum reader_work {
-	READER_IDLE, /* attached, outside a section */
 	READER_BUSY, /* scans everything, again and again */
 	READER_STAYS /* inside a section */
 };
@@ -35,6 +34,7 @@ enum reader_work {
 /* Shared with the readers. */
 struct board {
 	atomic_uint ready;
+	atomic_uint go; /* not before all are attached: they would wait for each other */
 	atomic_uint stop;
 };
 
@@ -81,6 +81,8 @@ _Noreturn static void be_reader(struct writer *writer, enum reader_work work)
 	if (!good)
 		_exit(1);
 	atomic_fetch_add(&writer->board->ready, 1);
+	while (atomic_load(&writer->board->go) == 0)
+		usleep(1000);
 	while (good && atomic_load(&writer->board->stop) == 0) {
 		if (work == READER_BUSY)
 			good = scan(slot);
@@ -108,6 +110,7 @@ static bool readers_start(struct writer *writer, uint32_t count, enum reader_wor
 			return false;
 		usleep(500);
 	}
+	atomic_store(&writer->board->go, 1);
 	return true;
 }
 
@@ -200,9 +203,9 @@ static double with_readers(void *context)
 static bool rows_commits(const struct bench *bench, struct writer *writer)
 {
 	struct beside one = {writer, 1, READER_BUSY, p99};
-	struct beside alone = {writer, 0, READER_IDLE, p99};
+	struct beside alone = {writer, 0, READER_BUSY, p99};
 	struct beside many = {writer, READERS_MAX, READER_BUSY, rate};
-	struct beside quiet = {writer, 0, READER_IDLE, rate};
+	struct beside quiet = {writer, 0, READER_BUSY, rate};
 	struct bench_subject latency[] = {
 		{"regionmgr", with_readers, &one}, {"the same, alone", with_readers, &alone}};
 	struct bench_subject throughput[] = {
