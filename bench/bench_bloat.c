@@ -236,7 +236,7 @@ static bool run_ours(struct bloat *bloat, double figures[FIGURES])
 	uint64_t bytes = BASE_BYTES;
 	struct rgm_error error = {0};
 	struct old_reader reader = {.pid = 0};
-	struct look before, now = {0};
+	struct look before = {0}, now = {0};
 	bool good = bench_fill_big(bloat->manager, &bytes, &error) == 0;
 
 	if (!good) {
@@ -343,7 +343,7 @@ static bool open_all(struct bloat *bloat)
 int main(int argc, char **argv)
 {
 	static struct bloat bloat;
-	struct bench bench;
+	static struct bench bench;
 	bool good;
 	int rc = bench_begin(&bench, "bloat", argc, argv);
 

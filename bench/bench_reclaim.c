@@ -32,6 +32,7 @@
 #include "inside.h"
 
 #define SCANS        200u
+#define GRACES       20u
 #define SESSIONS_MAX 512u
 
 /* A session without a process: the words of its segment. */
@@ -202,9 +203,9 @@ static double memb_grace(void *context)
 	uint64_t begun = bench_now_ns();
 
 	(void)context;
-	for (uint32_t i = 0; i < SCANS / 10; i++)
+	for (uint32_t i = 0; i < GRACES; i++)
 		urcu_memb_synchronize_rcu();
-	return (double)(bench_now_ns() - begun) / 1000 / (SCANS / 10);
+	return (double)(bench_now_ns() - begun) / 1000 / GRACES;
 }
 #else
 #define WITH_MEMB  NULL

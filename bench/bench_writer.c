@@ -275,7 +275,7 @@ static bool open_all(struct writer *writer)
 int main(int argc, char **argv)
 {
 	static struct writer writer;
-	struct bench bench;
+	static struct bench bench;
 	struct bench_subject killed = {"regionmgr", killed_reader, &writer};
 	bool good;
 	int rc = bench_begin(&bench, "writer", argc, argv);

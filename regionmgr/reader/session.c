@@ -300,7 +300,7 @@ int rgm_session_attach(const char *instance, const struct rgm_attach_options *op
 	/* The manager works meanwhile. */
 	struct rgm_session *session = NULL;
 	rc = begin_session(&talk, options, &session, error);
-	if (rc)
+	if (!session)
 		return rc;
 	rc = finish_session(session, &talk, error);
 	if (rc) {
