@@ -72,7 +72,7 @@ static void fill(struct segments *segments)
 		pthread_mutex_lock(&segments->lock);
 		if (rc)
 			return;
-		/* Only this thread adds: there is room. */
+		/* One thread adds at a time: there is room. */
 		segments->stock[segments->count++] = segment;
 	}
 }
@@ -99,6 +99,10 @@ int segments_create(uint32_t slots, uint32_t holds, struct segments **ret_segmen
 	segments->holds = holds;
 	pthread_mutex_init(&segments->lock, NULL);
 	pthread_cond_init(&segments->wake, NULL);
+	/* The first ones here: the first attach finds them, and who counts descriptors, too. */
+	pthread_mutex_lock(&segments->lock);
+	fill(segments);
+	pthread_mutex_unlock(&segments->lock);
 	int rc = manager_thread(&segments->thread, run, segments);
 	if (rc) {
 		segments_destroy(segments);
