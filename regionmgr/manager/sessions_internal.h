@@ -7,6 +7,7 @@
 #include "ipc/socket.h"
 #include "regionmgr/manager/book.h"
 #include "regionmgr/manager/dimension.h"
+#include "regionmgr/manager/segments.h"
 #include "regionmgr/manager/sessions.h"
 
 struct session {
@@ -43,6 +44,7 @@ struct session {
 
 struct sessions {
 	struct rgm_manager *manager;
+	struct segments *segments;
 	pthread_mutex_t lock; /* guards the list and what is marked above; order: see manager.h */
 	struct session *first, *last; /* by number */
 	uint32_t count;

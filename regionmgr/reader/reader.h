@@ -36,6 +36,8 @@
 #include <regionmgr/layers.h>
 #include <regionmgr/session.h>
 
+/* What the manager needs for an attach or a mapping, and no more: longer waits sleep. */
+#define READER_POLL_US 50u
 /* Buckets of the holds' hash. */
 #define HOLD_BUCKETS 256u
 
@@ -245,6 +247,8 @@ static inline const void *reader_base(
 void reader_sweep(struct rgm_session *session);
 /* Prompt a sweep from inside a section if something was dropped since the last one. */
 void reader_notice(struct rgm_session *session);
+/* The array of mappings, all empty. -ENOMEM. */
+int reader_mappings_create(struct rgm_session *session);
 /* Unmap everything, at detach. Under session.lock. */
 void reader_unmap_all(struct rgm_session *session);
 
