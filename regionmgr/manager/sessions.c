@@ -67,7 +67,7 @@ int sessions_create(
 	return 0;
 }
 
-void session_free(struct session *session)
+void session_free(struct session *session, bool leave_name)
 {
 	if (session->segment) {
 		guard_remove(session->segment);
@@ -75,7 +75,7 @@ void session_free(struct session *session)
 	}
 	if (session->file >= 0) {
 		close(session->file);
-		if (!session->manager->leave_names)
+		if (!leave_name)
 			os_shm_unlink(session->name);
 	}
 	if (session->pidfd >= 0)
@@ -95,7 +95,7 @@ void sessions_destroy(struct sessions *sessions)
 	while (sessions->first) {
 		struct session *session = sessions->first;
 		sessions->first = session->next;
-		session_free(session);
+		session_free(session, sessions->manager->leave_names);
 	}
 	if (sessions->book)
 		book_destroy(sessions->manager, sessions->book);
@@ -252,7 +252,7 @@ int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const 
 			close(segment);
 		if (session->number)
 			give_place_back(sessions, session->place);
-		session_free(session);
+		session_free(session, false);
 		return rc;
 	}
 	session->pidfd = peer->pidfd;
@@ -460,7 +460,7 @@ size_t sessions_sweep(struct rgm_manager *manager)
 		/* Before its name goes: see book.h. The place is free for others behind both. */
 		book_clear(sessions->book, session->place);
 		uint32_t free_place = session->place;
-		session_free(session);
+		session_free(session, false);
 		give_place_back(sessions, free_place);
 		reclaim_wake(manager->reclaim);
 	}

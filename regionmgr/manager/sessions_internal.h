@@ -58,7 +58,7 @@ struct sessions {
 struct sessions *sessions_new(struct rgm_manager *manager);
 /* Put a session behind the others: its number is the highest so far. Takes the lock. */
 void sessions_append(struct sessions *sessions, struct session *session);
-/* What it has, and its name, go. */
-void session_free(struct session *session);
+/* What it has goes, and its name unless that is to be left for another manager. */
+void session_free(struct session *session, bool leave_name);
 
 #endif

@@ -203,6 +203,14 @@ static inline void reader_cancel_restore(const int *state)
 	__attribute__((cleanup(reader_cancel_restore), unused)) const int cancel_state =           \
 		reader_cancel_off()
 
+/* Its partner is M3. The race build's words are ordered by themselves: ipc/slot.h. */
+static inline void reader_full_fence(void)
+{
+#ifndef POOL_RACE_BUILD
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 static inline bool reader_forked(const uint64_t *here)
 {
 	return __builtin_expect(__atomic_load_n(here, __ATOMIC_RELAXED) == 0, 0);

@@ -161,8 +161,10 @@ static void choose_barrier(struct rgm_session *session, enum rgm_barrier barrier
 		os_membarrier_register())
 		return;
 	session->membarrier = true;
-	/* Before the first section: the manager reads it with every scan. */
+	/* Before the first section, and a full barrier in between: where its membarrier(2) fails the
+	 * manager reads this bit instead, and a section behind R3 in this form alone would not order it. */
 	store32_release(&session->segment->membarrier, 1);
+	reader_full_fence();
 }
 
 /* Arrays as large as the manager's answer says. */
