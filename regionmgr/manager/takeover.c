@@ -34,10 +34,23 @@ void takeover_remove_names(const struct rgm_manager *manager)
 	closedir(folder);
 }
 
+static void tell_kept(
+	struct rgm_manager *manager, const char *option, uint32_t asked, uint32_t kept)
+{
+	if (asked == kept)
+		return;
+	manager_log(manager, RGM_LOG_WARNING, "takeover",
+		MANAGER_FIELDS({"option", option, 0}, {"asked", NULL, asked}, {"kept", NULL, kept}),
+		"%s stays %u, as the readers know it, until a clean stop; %u was asked for", option,
+		kept, asked);
+}
+
 /* What readers rely on stays as the table says: how many there may be, and who issues the barrier. */
 static void take_properties(struct rgm_manager *manager)
 {
 	const struct ipc_table *header = table_header(manager->table);
+	tell_kept(manager, "max_dimensions", manager->max_dimensions, header->max_dimensions);
+	tell_kept(manager, "max_readers", manager->max_readers, header->places);
 	manager->max_dimensions = header->max_dimensions;
 	manager->max_readers = header->places;
 	manager->membarrier = header->flags & IPC_TABLE_MEMBARRIER;
