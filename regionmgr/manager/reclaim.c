@@ -298,7 +298,7 @@ static void look_around(struct reclaim *reclaim, uint64_t *last_ns)
 		return;
 	*last_ns = now;
 	lag_look(reclaim->manager);
-	if (atomic_load(&reclaim->manager->in_use))
+	if (atomic_load_explicit(&reclaim->manager->in_use, memory_order_relaxed))
 		dimensions_retry(reclaim->manager);
 }
 
@@ -308,7 +308,8 @@ static void *run(void *argument)
 	unsigned ms = RETRY_LEAST_MS;
 	bool waiting = false;
 	uint64_t last_ns = os_now_ns();
-	while (wait_for_work(reclaim, waiting || atomic_load(&reclaim->manager->in_use),
+	while (wait_for_work(reclaim,
+		waiting || atomic_load_explicit(&reclaim->manager->in_use, memory_order_relaxed),
 		waiting ? ms : LOOK_AROUND_MS)) {
 		long freed = pass(reclaim, STEP_BLOCKS);
 		while (freed == (long)STEP_BLOCKS)

@@ -157,7 +157,8 @@ static int prepare(struct rgm_session *session)
 		return -ENOMEM;
 	*session->here = 1;
 	store32_release(&session->segment->slots_used, 1);
-	atomic_store(&session->swept, load64_acquire(&session->table->dropped));
+	atomic_store_explicit(
+		&session->swept, load64_acquire(&session->table->dropped), memory_order_relaxed);
 	return rgm_watch_forks();
 }
 
