@@ -14,6 +14,7 @@ In the document each row of a table with a column "in the code" names such place
 of a row is in the code, the orders of a row are those of its places, and each object that a declaration
 or a comment says is atomic has a row. Paths below regionmgr/ stand without that.
 """
+import functools
 import os
 import re
 import sys
@@ -70,8 +71,8 @@ def object_of(argument):
 
 def orders_in(text, macros):
     """The orders that an argument names, by a constant or a macro of the tree."""
-    found = re.findall(r"(?:__ATOMIC_|memory_order_)(\w+)", text)
-    return {order.lower() for order in found} or macros.get(text, set())
+    found = {order.lower() for order in re.findall(r"(?:__ATOMIC_|memory_order_)(\w+)", text)}
+    return found or macros.get(text, set())
 
 
 def access(match, given, macros):
@@ -106,27 +107,33 @@ def sources_of(root):
                         yield re.sub("^regionmgr/", "", path), file.read()
 
 
+@functools.lru_cache(maxsize=None)
+def read_source(path, text):
+    """The accesses of one source, as (match, arguments), and names declared or said to be atomic."""
+    code = without_comments(text)
+    bare = re.sub(r"^\s*#.*$", "", code, flags=re.M)
+    for match in OTHER.finditer(CALL.sub("", re.sub(r"memory_order_\w+|_Atomic\(", "", bare))):
+        raise ValueError("%s: what is %s?" % (path, match.group(0)))
+    names = set(SAID.findall(text))
+    for found in DECLARED.findall(code):
+        found = re.sub(r"\[.*?\]|=.*", "", found, flags=re.S)
+        names.update(name.strip(" *") for name in found.split(","))
+    return [(match, arguments(bare, match.end())) for match in CALL.finditer(bare)], names
+
+
 def read_code(sources):
-    """Places with their orders, and names that are declared or said to be atomic, with their files."""
+    """Places with their orders, and atomic names with their files."""
     places, names, macros = {}, {}, {}
     for _, text in sources:
         for name, order in re.findall(r"^#define (\w+)\s+__ATOMIC_(\w+)$", text, re.M):
             macros.setdefault(name, set()).add(order.lower())
     for path, text in sources:
-        code = without_comments(text)
-        bare = re.sub(r"^\s*#.*$", "", code, flags=re.M)
-        for match in CALL.finditer(bare):
-            given = arguments(bare, match.end())
+        calls, found = read_source(path, text)
+        names.update(dict.fromkeys(found, path))
+        for match, given in calls:
             name, stored, loaded = access(match, given, macros)
-            place = places.setdefault("%s: %s" % (path, name), (set(), set()))
-            place[0].update(stored)
-            place[1].update(loaded)
-        for match in OTHER.finditer(CALL.sub("", re.sub(r"memory_order_\w+|_Atomic\(", "", bare))):
-            raise ValueError("%s: what is %s?" % (path, match.group(0)))
-        for found in DECLARED.findall(code):
-            found = re.sub(r"\[.*?\]|=.*", "", found, flags=re.S)
-            names.update({name.strip(" *"): path for name in found.split(",")})
-        names.update({name: path for name in SAID.findall(text)})
+            for side, orders in zip(places.setdefault("%s: %s" % (path, name), (set(), set())), (stored, loaded)):
+                side.update(orders)
     return places, names
 
 
@@ -140,10 +147,8 @@ def rows_of(document):
         elif "in the code" in cells:
             columns = {cell: at for at, cell in enumerate(cells)}
         elif columns and not re.fullmatch(r"[-| ]+", line):
-            places = []
-            for span in re.findall(r"`([^`]+)`", cells[columns["in the code"]]):
-                path, _, objects = span.partition(": ")
-                places += ["%s: %s" % (path, name) for name in objects.split(", ")]
+            spans = re.findall(r"`([^`]+): ([^`]+)`", cells[columns["in the code"]])
+            places = ["%s: %s" % (path, name) for path, names in spans for name in names.split(", ")]
             sides = [set(re.findall(r"`(%s)`" % "|".join(ORDERS), cells[columns[side]]))
                      if side in columns else set() for side in ("stored", "loaded")]
             yield number, places, *sides
@@ -153,8 +158,6 @@ def problems_of(document, sources):
     places, names = read_code(sources)
     known = {}
     for number, named, stored, loaded in rows_of(document):
-        if not named:
-            yield "line %d: a row without a place" % number
         right = (set(), set())
         for place in named:
             if place not in places:
@@ -165,9 +168,9 @@ def problems_of(document, sources):
             for side, orders in zip(right, places.get(place, ())):
                 side.update(orders)
         for side, said, orders in zip(("stored", "loaded"), (stored, loaded), right):
-            if said != orders and all(place in places for place in named):
+            if said != orders and set(named) <= set(places):
                 yield "line %d: %s is %s in the code: %s" % (
-                    number, named[0] if named else "", side, ", ".join(sorted(orders)) or "not")
+                    number, "".join(named[:1]), side, ", ".join(sorted(orders)) or "not")
     for place in sorted(set(places) - set(known)):
         yield "no row has " + place
     objects = {re.split(r"->|\.|\*|: ", re.sub(r"[()\[\]]", "", place))[-1] for place in known}
@@ -176,8 +179,7 @@ def problems_of(document, sources):
 
 
 def main():
-    roots = [argument for argument in sys.argv[1:] if argument != "--list"]
-    root = os.path.abspath(roots[0] if roots else ".")
+    root = os.path.abspath(([argument for argument in sys.argv[1:] if argument != "--list"] + ["."])[0])
     sources = list(sources_of(root))
     places = read_code(sources)[0]
     if "--list" in sys.argv:
