@@ -49,14 +49,13 @@ int live_create(const char *name, const struct live_identity *identity, struct l
 	return 0;
 }
 
-/* `pages` is stored last when one is made (region_live_begin); without it nothing was changed by it yet. */
 static bool is_right(const struct live *live, const struct live_identity *identity)
 {
 	return live->magic == LIVE_MAGIC && live->version == LIVE_VERSION &&
 	       memcmp(live->incarnation, identity->incarnation, sizeof(live->incarnation)) == 0 &&
 	       live->dimension_id == identity->dimension_id &&
-	       live->max_pages == identity->max_pages && live->pages != 0 &&
-	       live->pages <= live->max_pages;
+	       live->max_pages == identity->max_pages && live->pages <= live->max_pages &&
+	       __atomic_load_n(&live->pages, __ATOMIC_ACQUIRE) != 0;
 }
 
 int live_open(const char *name, const struct live_identity *identity, struct live **ret_live)
