@@ -143,16 +143,17 @@ static bool row_attach(const struct bench *bench, const char *row,
 static bool rows_dimensions(
 	const struct bench *bench, const char *folder, const char *path, double *figure)
 {
-	static const uint64_t counts[] = {1, 64, 1024};
+	static const uint64_t counts[] = {1, 64, 1024, 4096};
 	struct bench_slope slope = {0};
 	struct bench_instance instance;
 	bool good = true;
 	char row[64];
 
-	for (int i = 0; good && i < 3; i++) {
+	for (int i = 0; good && i < 4; i++) {
 		uint64_t count = counts[i];
 
-		good = bench_instance_start(bench, &instance, bench_fill_many, NULL, &count);
+		good = bench_instance_start_in_memory(
+			bench, &instance, bench_fill_many, NULL, &count);
 		if (!good)
 			break;
 		snprintf(row, sizeof(row), "attach, %llu dimensions", (unsigned long long)count);
@@ -185,13 +186,13 @@ static bool row_attach_and_scan(const struct bench *bench, const struct bench_in
 static bool rows_sizes(
 	const struct bench *bench, const char *folder, const char *path, double *figure)
 {
-	static const uint64_t sizes[] = {16000000, BENCH_BIG_BYTES, 1000000000};
+	static const uint64_t sizes[] = {16000000, BENCH_BIG_BYTES, 1000000000, 8000000000};
 	struct bench_slope slope = {0};
 	struct bench_instance instance;
 	bool good = true;
 	char row[64];
 
-	for (int i = 0; good && i < 3; i++) {
+	for (int i = 0; good && i < 4; i++) {
 		uint64_t bytes = sizes[i];
 
 		if (bench->quick && bytes > BENCH_BIG_BYTES)

@@ -354,7 +354,7 @@ static double crowd_run(void *context)
 static bool row_crowd(const struct bench *bench, const struct bench_instance *instance,
 	const char *path, struct crowd *crowd, uint32_t readers)
 {
-	uint32_t ms = bench->quick ? 150 : 500, few = readers < 2 ? readers : 2;
+	uint32_t ms = bench->quick ? 150 : 250, few = readers < 2 ? readers : 2;
 	/* in a crowd each gets time for a share that is not a matter of luck */
 	struct crowd_of many = {instance, path, readers, readers > 8 ? 4 * ms : ms, crowd, 0};
 	struct crowd_of raw = {NULL, path, few, ms, crowd, 0};
@@ -371,7 +371,7 @@ static bool row_crowd(const struct bench *bench, const struct bench_instance *in
 
 	snprintf(row, sizeof(row), "scan by %u processes at once, in total", readers);
 	good = bench_row(bench, row, "GB/s", BENCH_HIGHER, subjects, readers > 2 ? 3 : 2,
-		readers > 32 ? 5 : 9);
+		readers > 32 ? 3 : 6);
 	snprintf(note, sizeof(note), "the slowest reader scanned %.2f of the median's bytes",
 		many.slowest);
 	bench_note(bench, row, note);

@@ -365,7 +365,7 @@ static bool with_dimensions(
 	struct lmdb *lmdb = NULL;
 	bool good;
 
-	if (!bench_instance_start(bench, &instance, bench_fill_many, NULL, &dimensions))
+	if (!bench_instance_start_in_memory(bench, &instance, bench_fill_many, NULL, &dimensions))
 		return false;
 	if (lmdb_installed() && bench_folder_make(bench, folder, sizeof(folder)))
 		lmdb = lmdb_make_small(folder, dimensions);

@@ -119,6 +119,15 @@ bool bench_instance_start(const struct bench *bench, struct bench_instance *inst
 	return false;
 }
 
+bool bench_instance_start_in_memory(const struct bench *bench, struct bench_instance *instance,
+	bench_fill fill, bench_fill after, void *context)
+{
+	struct bench elsewhere = *bench;
+
+	elsewhere.dir = "/dev/shm";
+	return bench_instance_start(&elsewhere, instance, fill, after, context);
+}
+
 void bench_instance_stop(struct bench_instance *instance)
 {
 	int status;

@@ -33,6 +33,10 @@ typedef int (*bench_fill)(struct rgm_manager *manager, void *context, struct rgm
  */
 bool bench_instance_start(const struct bench *bench, struct bench_instance *instance,
 	bench_fill fill, bench_fill after, void *context);
+/* The same with its folder in memory: for thousands of dimensions, each of whose creations syncs files,
+ * where what is measured does not touch them. */
+bool bench_instance_start_in_memory(const struct bench *bench, struct bench_instance *instance,
+	bench_fill fill, bench_fill after, void *context);
 /* Close the manager, remove the folder. */
 void bench_instance_stop(struct bench_instance *instance);
 

@@ -4,8 +4,18 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "instance.h"
+
+uint64_t lmdb_file_bytes(const char *folder)
+{
+	char path[400];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", folder);
+	return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
+}
 
 #if defined(HAVE_LMDB)
 
@@ -117,6 +127,31 @@ struct lmdb *lmdb_attach(const char *folder)
 	return NULL;
 }
 
+void lmdb_stop_reading(struct lmdb *lmdb)
+{
+	mdb_txn_abort(lmdb->txn);
+	lmdb->txn = NULL;
+}
+
+bool lmdb_overwrite(struct lmdb *lmdb, const uint64_t *keys, size_t count, const void *values)
+{
+	MDB_txn *txn;
+
+	if (mdb_txn_begin(lmdb->env, NULL, 0, &txn) != 0)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t name = __builtin_bswap64(keys[i]);
+		MDB_val key = {sizeof(name), &name};
+		MDB_val data = {bench_value_bytes(keys[i]), (void *)(uintptr_t)values};
+
+		if (mdb_put(txn, lmdb->table, &key, &data, 0) != 0) {
+			mdb_txn_abort(txn);
+			return false;
+		}
+	}
+	return mdb_txn_commit(txn) == 0;
+}
+
 void lmdb_sections(struct lmdb *lmdb, uint64_t count, uint64_t keys)
 {
 	uint64_t state = 1, sum = 0;
@@ -196,6 +231,20 @@ uint64_t lmdb_scan(struct lmdb *lmdb)
 {
 	(void)lmdb;
 	return 0;
+}
+
+void lmdb_stop_reading(struct lmdb *lmdb)
+{
+	(void)lmdb;
+}
+
+bool lmdb_overwrite(struct lmdb *lmdb, const uint64_t *keys, size_t count, const void *values)
+{
+	(void)lmdb;
+	(void)keys;
+	(void)count;
+	(void)values;
+	return false;
 }
 
 #endif

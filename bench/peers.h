@@ -21,6 +21,12 @@ struct lmdb *lmdb_make_small(const char *folder, uint64_t count);
 /* Open what was made, as a reader does: environment and one read transaction. */
 struct lmdb *lmdb_attach(const char *folder);
 void lmdb_close(struct lmdb *lmdb);
+/* Replace the values of `count` keys in one transaction: each by as many bytes from `values` as it had.
+ * For who got it from lmdb_load(), once it has stopped reading. */
+void lmdb_stop_reading(struct lmdb *lmdb);
+bool lmdb_overwrite(struct lmdb *lmdb, const uint64_t *keys, size_t count, const void *values);
+/* Size of its file. */
+uint64_t lmdb_file_bytes(const char *folder);
 
 /* In a read transaction that is kept: renew and reset, `count` times; with get() of keys below
  * `keys` in between when it is not 0. */

@@ -47,8 +47,9 @@ function(rgm_shared target map)
 		LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/${map}
 		INSTALL_RPATH "$ORIGIN")
 	target_link_libraries(${target} PRIVATE rgm_flags)
-	# Thread-exit and fork handlers point into the library: it stays once it was loaded.
-	target_link_options(${target} PRIVATE ${RGM_LINK_DEFINED} -Wl,-z,nodelete
+	# Thread-exit and fork handlers point into the library: it stays once it was loaded. Its calls
+	# are bound then, too: not one by one in the first attach, where each costs a microsecond.
+	target_link_options(${target} PRIVATE ${RGM_LINK_DEFINED} -Wl,-z,nodelete -Wl,-z,now
 		-Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/${map})
 	target_include_directories(${target} INTERFACE
 		$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/regionmgr/include>

@@ -5,6 +5,7 @@
  * old answer for its own.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 
 #include "ipc/socket.h"
 #include "pool/error.h"
+#include "pool/os.h"
 
 /* What is received before it is known whether it is the reply: any answer but a large reply. */
 union answer {
@@ -145,6 +147,36 @@ int ipc_call_send(const struct ipc_call *call, struct ipc_header *request, const
 	return rc == 0 || rc == -EPIPE ? 0 : ipc_call_failed(call, rc, error);
 }
 
+int ipc_call_send_both(const struct ipc_call *call, struct ipc_header *first,
+	struct ipc_header *second, struct rgm_error *error)
+{
+	int rc = ipc_call_sequence(call, &first->sequence, error);
+	if (rc == 0)
+		rc = ipc_call_sequence(call, &second->sequence, error);
+	if (rc != 0)
+		return rc;
+	rc = ipc_send_both(call->socket, first, second, call->timeout_ms);
+	return rc == 0 || rc == -EPIPE ? 0 : ipc_call_failed(call, rc, error);
+}
+
+/* An answer that is a few microseconds away is polled for: to sleep and be woken costs more than that.
+ * Where the other side has no processor of its own, the yield gives it this one. */
+static int receive_soon(
+	const struct ipc_call *call, void *message, size_t capacity, int *files, size_t *file_count)
+{
+	if (call->poll_us > 0) {
+		uint64_t until = os_now_ns() + call->poll_us * 1000ull;
+		do {
+			int rc = ipc_receive(call->socket, message, capacity, files, file_count, 0);
+			if (rc != -EAGAIN)
+				return rc;
+			sched_yield();
+		} while (os_now_ns() < until);
+	}
+	return ipc_receive(
+		call->socket, message, capacity, files, file_count, (int64_t)call->timeout_ms);
+}
+
 int ipc_call_receive(const struct ipc_call *call, const struct ipc_header *request, void *reply,
 	size_t reply_capacity, size_t reply_least, int *ret_files, size_t *ret_file_count,
 	struct rgm_error *error)
@@ -157,8 +189,8 @@ int ipc_call_receive(const struct ipc_call *call, const struct ipc_header *reque
 	int rc;
 	do {
 		count = files_most;
-		rc = ipc_receive(call->socket, message, fits ? reply_capacity : sizeof small,
-			ret_files, &count, (int64_t)call->timeout_ms);
+		rc = receive_soon(
+			call, message, fits ? reply_capacity : sizeof small, ret_files, &count);
 		if (rc != 0)
 			return ipc_call_failed(call, rc, error);
 		rc = judge(call, request, message, &cancelled, error);

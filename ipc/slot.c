@@ -33,16 +33,28 @@ static int compare(const void *left, const void *right)
 	return a < b ? -1 : a > b;
 }
 
+/* Drop what is equal to the one before it. Are the others in order then? */
+static bool drop_equal(struct ipc_seen *seen)
+{
+	size_t kept = 1;
+	bool ordered = true;
+	for (size_t i = 1; i < seen->count; i++) {
+		if (seen->versions[i] == seen->versions[kept - 1])
+			continue;
+		ordered &= seen->versions[i] > seen->versions[kept - 1];
+		seen->versions[kept++] = seen->versions[i];
+	}
+	seen->count = kept;
+	return ordered;
+}
+
 void ipc_seen_sort(struct ipc_seen *seen)
 {
-	if (seen->count < 2)
+	/* Many readers see one version, the current one: then nothing is left to be sorted. */
+	if (seen->count < 2 || drop_equal(seen))
 		return;
 	qsort(seen->versions, seen->count, sizeof *seen->versions, compare);
-	size_t kept = 1;
-	for (size_t i = 1; i < seen->count; i++)
-		if (seen->versions[i] != seen->versions[kept - 1])
-			seen->versions[kept++] = seen->versions[i];
-	seen->count = kept;
+	drop_equal(seen);
 }
 
 void ipc_seen_free(struct ipc_seen *seen)

@@ -33,7 +33,8 @@
  * membarrier(2) GLOBAL_EXPEDITED and says so in its segment, nothing but compiler order in R3, and
  * the manager's membarrier call in M3, which makes every running thread of that process pass a
  * barrier. To an unregistered process that call does nothing although it succeeds: hence the bit. A
- * reader that lies about it harms its own reads alone.
+ * reader that lies about it harms its own reads alone. It stores the bit, then passes a full barrier, before
+ * its first section: where the manager's call fails, the bit is read instead.
  *
  * Holds. A hold (dimension d, version v) is stored inside a section that sees v, version first, then
  * d with release; so M5, which comes after M4, finds it: if M4 missed the section because it was over

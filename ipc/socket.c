@@ -345,6 +345,21 @@ int ipc_send(int socket, const struct ipc_header *message, const int *files, siz
 	}
 }
 
+int ipc_send_both(int socket, const struct ipc_header *first, const struct ipc_header *second,
+	int64_t timeout_ms)
+{
+	struct iovec parts[2] = {{.iov_base = (void *)(uintptr_t)first, .iov_len = first->bytes},
+		{.iov_base = (void *)(uintptr_t)second, .iov_len = second->bytes}};
+	struct mmsghdr packets[2] = {{.msg_hdr = {.msg_iov = &parts[0], .msg_iovlen = 1}},
+		{.msg_hdr = {.msg_iov = &parts[1], .msg_iovlen = 1}}};
+	int sent = sendmmsg(socket, packets, 2, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent == 2)
+		return 0;
+	/* The rest goes the way that waits, and that says what is wrong. */
+	int rc = sent < 1 ? ipc_send(socket, first, NULL, 0, timeout_ms) : 0;
+	return rc != 0 ? rc : ipc_send(socket, second, NULL, 0, timeout_ms);
+}
+
 /* Take the descriptors out of a packet; more than there is room for were closed by the kernel. */
 static size_t take_files(struct msghdr *packet, int *files, size_t capacity)
 {

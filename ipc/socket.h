@@ -76,6 +76,9 @@ void ipc_header_init(
  */
 int ipc_send(int socket, const struct ipc_header *message, const int *files, size_t file_count,
 	int64_t timeout_ms);
+/* Two of them, without descriptors, in one call where the socket has room. */
+int ipc_send_both(int socket, const struct ipc_header *first, const struct ipc_header *second,
+	int64_t timeout_ms);
 
 /*
  * Receive one message of at most `capacity` bytes into `message` and up to *file_count files, whose
@@ -108,6 +111,7 @@ struct ipc_call {
 	int socket;
 	uint32_t *sequence;
 	uint32_t timeout_ms;
+	uint32_t poll_us; /* an answer is polled for so long before this thread sleeps */
 	const char *socket_name;
 	int (*progress)(void *context, const struct ipc_progress *message);
 	void *progress_context;
@@ -119,6 +123,9 @@ int ipc_call(const struct ipc_call *call, struct ipc_header *request, const int 
 /* Its two halves, for who sends several requests before the first answer; answers come in order. */
 int ipc_call_send(const struct ipc_call *call, struct ipc_header *request, const int *files,
 	size_t file_count, struct rgm_error *error);
+/* Two requests at once. */
+int ipc_call_send_both(const struct ipc_call *call, struct ipc_header *first,
+	struct ipc_header *second, struct rgm_error *error);
 int ipc_call_receive(const struct ipc_call *call, const struct ipc_header *request, void *reply,
 	size_t reply_capacity, size_t reply_least, int *ret_files, size_t *ret_file_count,
 	struct rgm_error *error);

@@ -97,9 +97,12 @@ void os_release(void *base, size_t bytes); /* NULL is allowed */
 /*
  * POSIX shared memory, 0600. Names begin with a slash. os_shm_create: O_EXCL, sized and allocated
  * (-ENOSPC rather than a later SIGBUS); os_shm_open: an existing one anew, -EPERM unless it is a
- * regular object of this user with mode 0600.
+ * regular object of this user with mode 0600. os_shm_create_unnamed: as os_shm_create, known to nobody
+ * until os_shm_link gives it a name (-EEXIST), which needs /proc.
  */
 int os_shm_create(const char *name, uint64_t bytes, uint64_t allocate_bytes, int *ret_file);
+int os_shm_create_unnamed(uint64_t bytes, uint64_t allocate_bytes, int *ret_file);
+int os_shm_link(int file, const char *name);
 int os_shm_open(const char *name, bool writable, int *ret_file);
 int os_shm_unlink(const char *name);
 /* The same object or file by another description, close-on-exec, whatever its name leads to by now. Needs

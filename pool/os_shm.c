@@ -15,7 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MODE 0600
+#define MODE   0600
+#define FOLDER "/dev/shm" /* of shm_open(3) */
 
 static int size_and_allocate(int file, uint64_t bytes, uint64_t allocate_bytes)
 {
@@ -44,6 +45,39 @@ int os_shm_create(const char *name, uint64_t bytes, uint64_t allocate_bytes, int
 	}
 	*ret_file = file;
 	return 0;
+}
+
+int os_shm_create_unnamed(uint64_t bytes, uint64_t allocate_bytes, int *ret_file)
+{
+	int file, rc;
+
+	if (bytes > INT64_MAX || allocate_bytes > bytes)
+		return -EINVAL;
+	file = open(FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, MODE);
+	if (file < 0)
+		return -errno;
+	rc = size_and_allocate(file, bytes, allocate_bytes);
+	if (rc != 0) {
+		close(file);
+		return rc;
+	}
+	*ret_file = file;
+	return 0;
+}
+
+int os_shm_link(int file, const char *name)
+{
+	char from[64], to[NAME_MAX + sizeof(FOLDER)];
+
+	if ((size_t)snprintf(to, sizeof(to), FOLDER "%s", name) >= sizeof(to))
+		return -ENAMETOOLONG;
+	/* By the descriptor itself, which kernels before 6.10 permit root alone. */
+	if (linkat(file, "", AT_FDCWD, to, AT_EMPTY_PATH) == 0)
+		return 0;
+	if (errno != ENOENT && errno != EPERM)
+		return -errno;
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", file);
+	return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
 }
 
 int os_shm_open(const char *name, bool writable, int *ret_file)

@@ -360,6 +360,15 @@ int pages_free(struct pages *pages, uint64_t page, uint64_t count)
 	return 0;
 }
 
+void pages_expect_free(const struct pages *pages, uint64_t page, uint64_t count)
+{
+	if (!in_set(pages, page, count))
+		return;
+	__builtin_prefetch(&pages->bitmap[page / BITMAP_WORD_BITS], 1);
+	__builtin_prefetch(&pages->descriptors[page], 1);
+	__builtin_prefetch(&pages->descriptors[page + count - 1], 1);
+}
+
 bool pages_is_used(const struct pages *pages, uint64_t page)
 {
 	return page < pages->count && bitmap_get(pages->bitmap, page);

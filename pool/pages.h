@@ -56,6 +56,8 @@ int pages_allocate_upto(struct pages *pages, uint64_t least, uint64_t most, uint
 int pages_claim(struct pages *pages, uint64_t page, uint64_t count);
 /* -EINVAL if one of them is free already or not there; nothing is changed then. */
 int pages_free(struct pages *pages, uint64_t page, uint64_t count);
+/* It will be freed soon: have the memory near that this will touch. */
+void pages_expect_free(const struct pages *pages, uint64_t page, uint64_t count);
 bool pages_is_used(const struct pages *pages, uint64_t page);
 
 struct pages_info {

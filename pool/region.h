@@ -20,6 +20,7 @@
 #define POOL_REGION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "pool/format.h"
@@ -113,6 +114,12 @@ int pool_region_extend(struct pool_region *region, uint64_t page, uint64_t old_c
 /* Free any part of allocated runs, at once: for what nobody can see. What is not allocated is not
  * freed: a bug of the caller, which debug builds stop at. */
 void pool_region_free(struct pool_region *region, uint64_t page, uint64_t count);
+/* Many of them under one lock, for which an allocation may have to wait: some hundred at a time. */
+struct pool_run {
+	uint64_t page, count;
+};
+void pool_region_free_many(
+	struct pool_region *region, const struct pool_run *runs, size_t run_count);
 
 /* Whole transfers at a byte offset inside allocated pages. */
 int pool_region_write(struct pool_region *region, uint64_t offset, const void *data, size_t bytes,

@@ -10,6 +10,7 @@
 
 #define SLACK_MAX   (64ull << 20) /* that a growth adds to what is needed */
 #define SLACK_SHARE 32u           /* of the size */
+#define FREE_AHEAD  8u            /* runs whose descriptors are fetched meanwhile */
 
 static int fail_check(const struct pool_region *region, struct rgm_error *error)
 {
@@ -362,19 +363,34 @@ int pool_region_extend(struct pool_region *region, uint64_t page, uint64_t old_c
 	return rc;
 }
 
+void pool_region_free_many(
+	struct pool_region *region, const struct pool_run *runs, size_t run_count)
+{
+	bool refused = region->check && run_count > 0;
+
+	pthread_mutex_lock(&region->lock);
+	for (size_t i = 0; i < run_count && !region->check; i++) {
+		if (i + FREE_AHEAD < run_count)
+			pages_expect_free(region->pages, runs[i + FREE_AHEAD].page,
+				runs[i + FREE_AHEAD].count);
+		if (runs[i].count == 0)
+			continue;
+		if (region_meets_map(region, runs[i].page, runs[i].count) ||
+			pages_free(region->pages, runs[i].page, runs[i].count) != 0)
+			refused = true;
+		else
+			region->changed = true;
+	}
+	pthread_mutex_unlock(&region->lock);
+	assert(!refused);
+	(void)refused;
+}
+
 void pool_region_free(struct pool_region *region, uint64_t page, uint64_t count)
 {
-	int rc = -EROFS;
+	const struct pool_run run = {page, count};
 
-	if (count == 0)
-		return;
-	pthread_mutex_lock(&region->lock);
-	if (!region->check && !region_meets_map(region, page, count))
-		rc = pages_free(region->pages, page, count);
-	if (rc == 0)
-		region->changed = true;
-	pthread_mutex_unlock(&region->lock);
-	assert(rc == 0);
+	pool_region_free_many(region, &run, count == 0 ? 0 : 1);
 }
 
 /* --- looking ---------------------------------------------------------------------------------- */

@@ -151,6 +151,8 @@ int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const 
  * the token or the user is another. Takes over peer->pidfd on success. */
 int sessions_resume(struct rgm_manager *manager, const struct peer *peer, uint64_t number,
 	const uint8_t token[16], struct session **ret_session, struct rgm_error *error);
+/* What can wait until its handles are on their way: log it, and prepare for the next one. */
+void session_settle(const struct session *session);
 uint64_t session_number(const struct session *session);
 int session_pidfd(const struct session *session); /* -1: none; owned by the session */
 uint64_t session_table_bytes(const struct rgm_manager *manager);

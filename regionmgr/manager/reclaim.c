@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Retired blocks, and the thread that frees them. See reclaim.h, and ipc/slot.h for the argument. */
-#include "regionmgr/manager/reclaim.h"
+#include "regionmgr/manager/reclaim_internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <urcu/compiler.h>
-#include <urcu/wfcqueue.h>
 
 #include "pool/os.h"
 #include "regionmgr/manager/lag.h"
@@ -17,39 +17,16 @@
 #include "regionmgr/manager/sessions.h"
 #include "regionmgr/manager/table.h"
 
-#define STEP_BLOCKS    8192u /* freed at most between two looks at who else wants the lock */
+#define STEP_BLOCKS    4096u /* looked at under one hold of the lock */
 #define RETRY_LEAST_MS 2u
 #define RETRY_MOST_MS  64u
 #define LOOK_AROUND_MS 500u
+#define MS             1000000ull /* in ns */
 
-struct retired {
-	struct cds_wfcq_node node;
-	struct retired *next; /* in reclaim.waiting */
-	enum retired_what what;
-	struct dimension *dimension; /* with a reference, once pushed */
-	uint64_t version;            /* not reachable from this version on */
-	uint64_t pushed_ns;          /* CLOCK_MONOTONIC */
-	uint64_t born;               /* least of the blocks */
-	size_t count;
-	struct dim_block blocks[];
-};
-
-struct reclaim {
-	struct rgm_manager *manager;
-	struct cds_wfcq_head head; /* pushed by commits, taken under lock */
-	struct cds_wfcq_tail tail;
-	atomic_uint_least64_t retired_bytes;
-
-	pthread_mutex_t lock; /* guards the following; order: see manager.h */
-	struct retired *waiting;
-	struct reclaim_hold *own;
-	struct sessions_view view; /* kept for its memory */
-
-	pthread_mutex_t wake_lock; /* guards the following */
-	pthread_cond_t wake;
-	bool work, stop;
-	pthread_t thread;
-	bool started;
+/* What the thread is woken for. */
+enum {
+	WORK_PUSHED = 1, /* look at what is new */
+	WORK_ALL = 2     /* look at everything: something that kept blocks may be over */
 };
 
 struct retired *retired_create(enum retired_what what, struct dimension *dimension, size_t count)
@@ -59,8 +36,8 @@ struct retired *retired_create(enum retired_what what, struct dimension *dimensi
 		return NULL;
 	retired->what = what;
 	retired->dimension = dimension;
-	retired->born = UINT64_MAX;
-	retired->count = 0;
+	retired->born = retired->looked_born = UINT64_MAX;
+	retired->count = retired->looked = 0;
 	return retired;
 }
 
@@ -86,12 +63,16 @@ static uint64_t pages_of(const struct retired *retired)
 	return pages;
 }
 
+/* The thread sleeps while the word is 0: who finds something else there need not wake it. */
+static void wake(struct reclaim *reclaim, uint32_t work)
+{
+	if (__atomic_fetch_or(&reclaim->work, work, __ATOMIC_RELEASE) == 0)
+		os_futex_wake(&reclaim->work, OS_FUTEX_ANY, INT_MAX);
+}
+
 void reclaim_wake(struct reclaim *reclaim)
 {
-	pthread_mutex_lock(&reclaim->wake_lock);
-	reclaim->work = true;
-	pthread_cond_signal(&reclaim->wake);
-	pthread_mutex_unlock(&reclaim->wake_lock);
+	wake(reclaim, WORK_ALL);
 }
 
 void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t version)
@@ -113,148 +94,122 @@ void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t ver
 		&reclaim->retired_bytes, pages * POOL_PAGE_BYTES, memory_order_relaxed);
 	cds_wfcq_node_init(&retired->node);
 	cds_wfcq_enqueue(&reclaim->head, &reclaim->tail, &retired->node);
-	reclaim_wake(reclaim);
+	wake(reclaim, WORK_PUSHED);
 }
 
-/* --- Deciding --------------------------------------------------------------------------------- */
+/* --- Lists ------------------------------------------------------------------------------------ */
 
-/* Is there a hold on the dimension with born <= version < retired? They are sorted. */
-static bool held(
-	const struct sessions_view *view, uint64_t dimension, uint64_t born, uint64_t retired)
+static void list_init(struct list *list)
 {
-	size_t low = 0, high = view->hold_count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct ipc_held *hold = &view->holds[middle];
-		if (hold->dimension < dimension ||
-			(hold->dimension == dimension && hold->version < born))
-			low = middle + 1;
-		else
-			high = middle;
+	*list = (struct list){.end = &list->first};
+}
+
+static void list_append(struct list *list, struct retired *batch)
+{
+	batch->next = NULL;
+	*list->end = batch;
+	list->end = &batch->next;
+}
+
+static void list_prepend(struct list *list, struct retired *batch)
+{
+	batch->next = list->first;
+	if (!list->first)
+		list->end = &batch->next;
+	list->first = batch;
+}
+
+static struct retired *list_take(struct list *list)
+{
+	struct retired *batch = list->first;
+	if (batch) {
+		list->first = batch->next;
+		if (!list->first)
+			list->end = &list->first;
 	}
-	return low < view->hold_count && view->holds[low].dimension == dimension &&
-	       view->holds[low].version < retired;
+	return batch;
 }
 
-/* The same of the manager's own, which are few. */
-static bool held_here(
-	const struct reclaim_hold *own, uint64_t dimension, uint64_t born, uint64_t retired)
-{
-	for (; own; own = own->next)
-		if (own->dimension == dimension && own->version >= born && own->version < retired)
-			return true;
-	return false;
-}
-
-/* May somebody see a block born at `born` of this batch? */
-static bool in_view(const struct sessions_view *view, const struct reclaim_hold *own,
-	const struct retired *batch, uint64_t born)
-{
-	if (ipc_seen_any(&view->sections, born, batch->version))
-		return true;
-	return batch->dimension &&
-	       (held(view, batch->dimension->id, born, batch->version) ||
-		       held_here(own, batch->dimension->id, born, batch->version));
-}
-
-static void free_block(
-	struct reclaim *reclaim, const struct retired *batch, const struct dim_block *block)
-{
-	uint64_t bytes = block->count * POOL_PAGE_BYTES;
-	switch (batch->what) {
-	case RETIRED_RING_ENTRY:
-		table_free_ring(reclaim->manager->table, block->page);
-		return;
-	case RETIRED_TABLE_PAGES:
-		table_free_pages(reclaim->manager->table, block->page, block->count);
-		break;
-	case RETIRED_BLOCKS:
-		pool_region_free(batch->dimension->region, block->page, block->count);
-		atomic_fetch_sub_explicit(
-			&batch->dimension->retired_pages, block->count, memory_order_relaxed);
-		manager_count(reclaim->manager, COUNTER_blocks_reclaimed, 1);
-		manager_count(reclaim->manager, COUNTER_bytes_reclaimed, bytes);
-		break;
-	}
-	atomic_fetch_sub_explicit(&reclaim->retired_bytes, bytes, memory_order_relaxed);
-}
-
-/* Free what nobody sees of a batch, at most `most` blocks; the rest stays. */
-static size_t sift(struct reclaim *reclaim, struct retired *batch, size_t most)
-{
-	const struct sessions_view *view = &reclaim->view;
-	/* Often nobody sees anything as old as the oldest block: then no block need be looked at. */
-	bool any = in_view(view, reclaim->own, batch, batch->born);
-	size_t kept = 0, freed = 0, i = 0;
-	uint64_t born = UINT64_MAX;
-	for (; i < batch->count && freed < most; i++) {
-		struct dim_block *block = &batch->blocks[i];
-		if (any && in_view(view, reclaim->own, batch, block->born)) {
-			if (block->born < born)
-				born = block->born;
-			batch->blocks[kept++] = *block;
-			continue;
-		}
-		free_block(reclaim, batch, block);
-		freed++;
-	}
-	for (; i < batch->count; i++) {
-		if (batch->blocks[i].born < born)
-			born = batch->blocks[i].born;
-		batch->blocks[kept++] = batch->blocks[i];
-	}
-	batch->count = kept;
-	batch->born = born;
-	return freed;
-}
-
+/* Entries of the ring first: they are few, and what a commit may run out of. */
 static void take_pushed(struct reclaim *reclaim)
 {
 	struct cds_wfcq_node *node;
 	while ((node = __cds_wfcq_dequeue_blocking(&reclaim->head, &reclaim->tail))) {
 		struct retired *batch = caa_container_of(node, struct retired, node);
-		batch->next = reclaim->waiting;
-		reclaim->waiting = batch;
+		if (batch->what == RETIRED_RING_ENTRY)
+			list_prepend(&reclaim->waiting, batch);
+		else
+			list_append(&reclaim->waiting, batch);
 	}
 }
 
-static void forget(struct reclaim *reclaim, struct retired **place)
+/* Look at everything once more. */
+static void take_kept(struct reclaim *reclaim)
 {
-	(void)reclaim;
-	struct retired *batch = *place;
-	*place = batch->next;
+	struct retired *batch;
+	while ((batch = list_take(&reclaim->kept))) {
+		batch->looked = 0;
+		batch->looked_born = UINT64_MAX;
+		if (batch->what == RETIRED_RING_ENTRY)
+			list_prepend(&reclaim->waiting, batch);
+		else
+			list_append(&reclaim->waiting, batch);
+	}
+}
+
+static void forget(struct retired *batch)
+{
 	dimension_put(batch->dimension);
 	retired_free(batch);
 }
 
-/* Under lock. `current` was read before the scan that filled the view: M2. */
+/* Under lock. Look at waiting batches, at most at `most` blocks; each batch counts for one more.
+ * `current` was read before the scan that filled the view: M2. Returns blocks freed. */
 static size_t free_unseen(struct reclaim *reclaim, uint64_t current, size_t most)
 {
-	size_t freed = 0;
-	struct retired **place = &reclaim->waiting;
-	while (*place && freed < most) {
-		struct retired *batch = *place;
+	size_t freed = 0, seen = 0;
+	while (reclaim->waiting.first && seen < most) {
+		struct retired *batch = list_take(&reclaim->waiting);
+		size_t before = batch->count;
 		if (batch->version <= current)
-			freed += sift(reclaim, batch, most - freed);
-		if (batch->count == 0)
-			forget(reclaim, place);
-		else
-			place = &batch->next;
+			seen += reclaim_sift(reclaim, batch, most - seen);
+		freed += before - batch->count;
+		seen++;
+		if (batch->count == 0) {
+			forget(batch);
+		} else if (batch->version <= current && batch->looked < batch->count) {
+			list_prepend(&reclaim->waiting, batch); /* this step is over */
+		} else {
+			if (batch->looked == batch->count)
+				batch->born = batch->looked_born;
+			list_append(&reclaim->kept, batch);
+		}
 	}
 	return freed;
 }
 
-/* One scan and at most `most` frees. Negative: the scan failed. */
-static long pass(struct reclaim *reclaim, size_t most)
+/* M2 to M5. */
+static int scan(struct reclaim *reclaim, uint64_t *ret_current)
 {
+	*ret_current = table_current(reclaim->manager->table);
+	manager_count(reclaim->manager, COUNTER_scans, 1);
+	return sessions_scan(reclaim->manager->sessions, &reclaim->view);
+}
+
+/* One step: a scan, and at most `most` blocks looked at. Sets *ret_more if that was not all, which a scan
+ * that failed leaves for later. */
+static size_t step(struct reclaim *reclaim, bool all, size_t most, bool *ret_more)
+{
+	size_t freed = 0;
+	uint64_t current;
 	pthread_mutex_lock(&reclaim->lock);
 	take_pushed(reclaim);
-	long freed = 0;
-	if (reclaim->waiting) {
-		uint64_t current = table_current(reclaim->manager->table);
-		int rc = sessions_scan(reclaim->manager->sessions, &reclaim->view);
-		manager_count(reclaim->manager, COUNTER_scans, 1);
-		freed = rc ? rc : (long)free_unseen(reclaim, current, most);
+	if (all)
+		take_kept(reclaim);
+	*ret_more = false;
+	if (reclaim->waiting.first && scan(reclaim, &current) == 0) {
+		freed = free_unseen(reclaim, current, most);
+		*ret_more = reclaim->waiting.first != NULL;
 	}
 	pthread_mutex_unlock(&reclaim->lock);
 	return freed;
@@ -262,32 +217,57 @@ static long pass(struct reclaim *reclaim, size_t most)
 
 size_t reclaim_run(struct reclaim *reclaim)
 {
-	long freed = pass(reclaim, SIZE_MAX);
-	return freed > 0 ? (size_t)freed : 0;
+	bool more;
+	return step(reclaim, true, SIZE_MAX, &more);
+}
+
+/* Of the ring's entries in a list free what no section sees. */
+static void free_ring(struct reclaim *reclaim, struct list *list, uint64_t current)
+{
+	struct list rest;
+	struct retired *batch;
+	list_init(&rest);
+	while ((batch = list_take(list))) {
+		if (batch->what == RETIRED_RING_ENTRY && batch->version <= current) {
+			batch->looked = 0;
+			reclaim_sift(reclaim, batch, SIZE_MAX);
+		}
+		if (batch->count == 0)
+			forget(batch);
+		else
+			list_append(&rest, batch);
+	}
+	while ((batch = list_take(&rest)))
+		list_append(list, batch);
+}
+
+void reclaim_run_ring(struct reclaim *reclaim)
+{
+	uint64_t current;
+	pthread_mutex_lock(&reclaim->lock);
+	take_pushed(reclaim);
+	if (scan(reclaim, &current) == 0) {
+		free_ring(reclaim, &reclaim->waiting, current);
+		free_ring(reclaim, &reclaim->kept, current);
+	}
+	pthread_mutex_unlock(&reclaim->lock);
 }
 
 /* --- The thread ------------------------------------------------------------------------------- */
 
-/* Wait for a push, or for `ms` when blocks are waiting for readers. False: stop. */
-static bool wait_for_work(struct reclaim *reclaim, bool waiting, unsigned ms)
+/* Sleep until there is work, or until the time has come to look at everything again. Returns the work. */
+static uint32_t wait_for_work(struct reclaim *reclaim, uint64_t due_ns)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)ms * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	pthread_mutex_lock(&reclaim->wake_lock);
-	int rc = 0;
-	while (!reclaim->work && !reclaim->stop && rc == 0) {
-		if (waiting)
-			rc = pthread_cond_timedwait(&reclaim->wake, &reclaim->wake_lock, &until);
-		else
-			pthread_cond_wait(&reclaim->wake, &reclaim->wake_lock);
+	uint32_t work;
+	while ((work = __atomic_exchange_n(&reclaim->work, 0, __ATOMIC_ACQUIRE)) == 0 &&
+		!atomic_load_explicit(&reclaim->stop, memory_order_relaxed)) {
+		uint64_t now = os_now_ns();
+		if (due_ns <= now)
+			return WORK_ALL;
+		int64_t ms = due_ns == UINT64_MAX ? -1 : (int64_t)((due_ns - now + MS - 1) / MS);
+		os_futex_wait(&reclaim->work, 0, OS_FUTEX_ANY, ms);
 	}
-	reclaim->work = false;
-	bool go_on = !reclaim->stop;
-	pthread_mutex_unlock(&reclaim->wake_lock);
-	return go_on;
+	return work;
 }
 
 /* What else is looked at now and then: nothing that could not wait half a second. */
@@ -302,23 +282,65 @@ static void look_around(struct reclaim *reclaim, uint64_t *last_ns)
 		dimensions_retry(reclaim->manager);
 }
 
+static bool anything_kept(struct reclaim *reclaim)
+{
+	pthread_mutex_lock(&reclaim->lock);
+	bool kept = reclaim->waiting.first || reclaim->kept.first;
+	pthread_mutex_unlock(&reclaim->lock);
+	return kept;
+}
+
+/* Everything, or what is new, in steps. */
+static size_t pass(struct reclaim *reclaim, bool all)
+{
+	bool more;
+	size_t freed = step(reclaim, all, STEP_BLOCKS, &more);
+	while (more && !atomic_load_explicit(&reclaim->stop, memory_order_relaxed))
+		freed += step(reclaim, false, STEP_BLOCKS, &more);
+	return freed;
+}
+
+/* When to look at what is kept. */
+struct pace {
+	uint64_t ms;       /* between two looks while nothing happens */
+	uint64_t quiet_ns; /* not before this time: a look takes little of a processor */
+	uint64_t due_ns;   /* UINT64_MAX: nothing is kept */
+};
+
+static void set_pace(struct pace *pace, bool all, size_t freed, uint64_t begun_ns)
+{
+	uint64_t now = os_now_ns(), due_ns;
+	if (all) {
+		/* A reader that stays costs fewer and fewer looks. */
+		pace->ms = freed                      ? RETRY_LEAST_MS
+		           : pace->ms < RETRY_MOST_MS ? pace->ms * 2
+		                                      : RETRY_MOST_MS;
+		pace->quiet_ns = now + 8 * (now - begun_ns);
+		pace->due_ns = UINT64_MAX;
+	}
+	due_ns = now + (all ? pace->ms : RETRY_LEAST_MS) * MS;
+	if (due_ns < pace->quiet_ns)
+		due_ns = pace->quiet_ns;
+	if (due_ns < pace->due_ns)
+		pace->due_ns = due_ns;
+}
+
 static void *run(void *argument)
 {
 	struct reclaim *reclaim = argument;
-	unsigned ms = RETRY_LEAST_MS;
-	bool waiting = false;
+	struct pace pace = {.ms = RETRY_LEAST_MS, .due_ns = UINT64_MAX};
 	uint64_t last_ns = os_now_ns();
-	while (wait_for_work(reclaim,
-		waiting || atomic_load_explicit(&reclaim->manager->in_use, memory_order_relaxed),
-		waiting ? ms : LOOK_AROUND_MS)) {
-		long freed = pass(reclaim, STEP_BLOCKS);
-		while (freed == (long)STEP_BLOCKS)
-			freed = pass(reclaim, STEP_BLOCKS);
-		pthread_mutex_lock(&reclaim->lock);
-		waiting = reclaim->waiting != NULL;
-		pthread_mutex_unlock(&reclaim->lock);
-		/* A reader that stays costs fewer and fewer looks. */
-		ms = freed > 0 ? RETRY_LEAST_MS : ms < RETRY_MOST_MS ? ms * 2 : RETRY_MOST_MS;
+	while (!atomic_load_explicit(&reclaim->stop, memory_order_relaxed)) {
+		bool in_use = atomic_load_explicit(&reclaim->manager->in_use, memory_order_relaxed);
+		uint64_t around_ns = in_use ? last_ns + LOOK_AROUND_MS * MS : UINT64_MAX;
+		uint32_t work =
+			wait_for_work(reclaim, pace.due_ns < around_ns ? pace.due_ns : around_ns);
+		uint64_t begun_ns = os_now_ns();
+		bool all = (work & WORK_ALL) || pace.due_ns <= begun_ns;
+		set_pace(&pace, all, pass(reclaim, all), begun_ns);
+		bool kept = anything_kept(reclaim);
+		if (!kept)
+			pace.due_ns = UINT64_MAX;
 		look_around(reclaim, &last_ns);
 	}
 	return NULL;
@@ -331,13 +353,9 @@ int reclaim_create(struct rgm_manager *manager, struct reclaim **ret_reclaim)
 		return -ENOMEM;
 	reclaim->manager = manager;
 	cds_wfcq_init(&reclaim->head, &reclaim->tail);
+	list_init(&reclaim->waiting);
+	list_init(&reclaim->kept);
 	pthread_mutex_init(&reclaim->lock, NULL);
-	pthread_mutex_init(&reclaim->wake_lock, NULL);
-	pthread_condattr_t attributes;
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&reclaim->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
 	int rc = manager_thread(&reclaim->thread, run, reclaim);
 	if (rc) {
 		reclaim_destroy(reclaim);
@@ -353,10 +371,8 @@ static void stop_thread(struct reclaim *reclaim)
 {
 	if (!reclaim->started)
 		return;
-	pthread_mutex_lock(&reclaim->wake_lock);
-	reclaim->stop = true;
-	pthread_cond_signal(&reclaim->wake);
-	pthread_mutex_unlock(&reclaim->wake_lock);
+	atomic_store_explicit(&reclaim->stop, true, memory_order_relaxed);
+	reclaim_wake(reclaim);
 	pthread_join(reclaim->thread, NULL);
 	reclaim->started = false;
 }
@@ -366,6 +382,7 @@ void reclaim_release_all(struct reclaim *reclaim)
 	stop_thread(reclaim);
 	pthread_mutex_lock(&reclaim->lock);
 	take_pushed(reclaim);
+	take_kept(reclaim);
 	sessions_view_free(&reclaim->view);
 	reclaim->own = NULL;
 	free_unseen(reclaim, UINT64_MAX, SIZE_MAX);
@@ -378,11 +395,11 @@ void reclaim_destroy(struct reclaim *reclaim)
 		return;
 	stop_thread(reclaim);
 	take_pushed(reclaim);
-	while (reclaim->waiting)
-		forget(reclaim, &reclaim->waiting);
+	take_kept(reclaim);
+	struct retired *batch;
+	while ((batch = list_take(&reclaim->waiting)))
+		forget(batch);
 	sessions_view_free(&reclaim->view);
-	pthread_cond_destroy(&reclaim->wake);
-	pthread_mutex_destroy(&reclaim->wake_lock);
 	pthread_mutex_destroy(&reclaim->lock);
 	free(reclaim);
 }
@@ -408,23 +425,33 @@ void reclaim_hold_remove(struct reclaim *reclaim, struct reclaim_hold *hold)
 	pthread_mutex_unlock(&reclaim->lock);
 }
 
-uint64_t reclaim_kept_bytes(
-	struct reclaim *reclaim, const struct sessions_view *view, uint64_t *ret_since_ns)
+/* Pages of a list that a view sees. */
+static uint64_t pages_in_view(
+	const struct list *list, const struct sessions_view *view, uint64_t *since_ns)
 {
-	uint64_t pages = 0, since_ns = 0;
-	pthread_mutex_lock(&reclaim->lock);
-	take_pushed(reclaim);
-	for (const struct retired *batch = reclaim->waiting; batch; batch = batch->next) {
+	uint64_t pages = 0;
+	for (const struct retired *batch = list->first; batch; batch = batch->next) {
 		uint64_t kept = 0;
 		if (batch->what == RETIRED_RING_ENTRY)
 			continue;
 		for (size_t i = 0; i < batch->count; i++)
-			if (in_view(view, NULL, batch, batch->blocks[i].born))
+			if (reclaim_in_view(view, NULL, batch, batch->blocks[i].born))
 				kept += batch->blocks[i].count;
-		if (kept && (!since_ns || batch->pushed_ns < since_ns))
-			since_ns = batch->pushed_ns;
+		if (kept && (!*since_ns || batch->pushed_ns < *since_ns))
+			*since_ns = batch->pushed_ns;
 		pages += kept;
 	}
+	return pages;
+}
+
+uint64_t reclaim_kept_bytes(
+	struct reclaim *reclaim, const struct sessions_view *view, uint64_t *ret_since_ns)
+{
+	uint64_t since_ns = 0;
+	pthread_mutex_lock(&reclaim->lock);
+	take_pushed(reclaim);
+	uint64_t pages = pages_in_view(&reclaim->waiting, view, &since_ns) +
+	                 pages_in_view(&reclaim->kept, view, &since_ns);
 	pthread_mutex_unlock(&reclaim->lock);
 	*ret_since_ns = since_ns;
 	return pages * POOL_PAGE_BYTES;

@@ -46,8 +46,11 @@ void reclaim_push(struct reclaim *reclaim, struct retired *retired, uint64_t ver
 void reclaim_wake(struct reclaim *reclaim);
 
 /* One whole scan and everything that it frees, in the calling thread. Returns blocks freed. Takes
- * reclaim.lock; may be called under the commit lock. */
+ * reclaim.lock. */
 size_t reclaim_run(struct reclaim *reclaim);
+/* A scan, and the ring entries that it frees: for a commit that has none left, which waits for one step
+ * of the thread at most. Takes reclaim.lock; may be called under the commit lock. */
+void reclaim_run_ring(struct reclaim *reclaim);
 
 /* A claim of the manager itself on a dimension at a version, as a reader's hold. */
 struct reclaim_hold {

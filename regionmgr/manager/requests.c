@@ -113,7 +113,6 @@ static int answer_attach(
 	if (rc)
 		return rc;
 
-	client_watch_death(server, client);
 	begin_reply(server, sizeof(struct ipc_attach_reply));
 	struct ipc_attach_reply *reply = &server->answer.attach;
 	reply->session = session_number(client->session);
@@ -143,6 +142,15 @@ static int answer_resume(
 	client_watch_death(server, client);
 	begin_reply(server, sizeof(struct ipc_header));
 	return 0;
+}
+
+/* What the reader need not wait for. Its session is there, also if its connection ended meanwhile. */
+static void after_attach(
+	struct manager_server *server, struct client *client, const struct session *session)
+{
+	session_settle(session);
+	if (client->session)
+		client_watch_death(server, client);
 }
 
 static int answer_map(struct manager_server *server, struct client *client, struct rgm_error *error)
@@ -323,6 +331,7 @@ void request_handle(struct manager_server *server, struct client *client)
 	}
 
 	struct rgm_error error;
+	const struct session *before = client->session;
 	int rc;
 	if (rule->owner && !client->owner) {
 		manager_count(server->manager, COUNTER_refusals, 1);
@@ -341,7 +350,10 @@ void request_handle(struct manager_server *server, struct client *client)
 		server->answer.file_count = 0;
 		wire_put_error(&server->answer.error, header->sequence, rc, &error);
 	}
+	const struct session *session = client->session;
 	send_answer(server, client);
+	if (session != before)
+		after_attach(server, client, session);
 	if (hello && rc)
 		client_end(server, client);
 }

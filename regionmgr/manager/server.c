@@ -34,7 +34,6 @@
 #include "regionmgr/manager/sessions.h"
 
 #define EVENTS_MAX         64
-#define ACCEPTS_MAX        16
 #define MS                 1000000ull /* in ns */
 #define LISTEN_PAUSE_NS    (100 * MS)
 #define SWEEP_FIRST_NS     (5 * MS)
@@ -245,28 +244,22 @@ static void shed(struct manager_server *server)
 		listen_pause(server);
 }
 
+/* One each time: to be told that there is no other costs the kernel a socket, made and thrown away, while
+ * epoll says for nothing that there is. */
 static void listener_ready(struct manager_server *server, struct watch *watch)
 {
 	(void)watch;
-	for (int i = 0; i < ACCEPTS_MAX && server->listen_again_ns == 0; i++) {
-		int socket = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		struct rgm_error error;
-		if (socket >= 0 && files_check_reserve(socket, FILES_RESERVE_CLIENT,
-					   "another client", &error)) {
-			admit_refuse(server, socket, &error);
-			continue;
-		}
-		if (socket >= 0) {
-			admit(server, socket);
-			continue;
-		}
-		if (errno == EMFILE || errno == ENFILE)
-			shed(server);
-		else if (errno == ENOMEM || errno == ENOBUFS)
-			listen_pause(server);
-		else if (errno != EINTR && errno != ECONNABORTED)
-			return;
-	}
+	struct rgm_error error;
+	int socket = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (socket >= 0 &&
+		files_check_reserve(socket, FILES_RESERVE_CLIENT, "another client", &error))
+		admit_refuse(server, socket, &error);
+	else if (socket >= 0)
+		admit(server, socket);
+	else if (errno == EMFILE || errno == ENFILE)
+		shed(server);
+	else if (errno == ENOMEM || errno == ENOBUFS)
+		listen_pause(server);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */

@@ -41,6 +41,12 @@ struct sessions *sessions_new(struct rgm_manager *manager)
 	sessions->manager = manager;
 	sessions->next_number = 1;
 	sessions->places_used = places;
+	/* One slot more than a reader gets: see session_create(). */
+	if (segments_create(SLOTS_DEFAULT + 1, HOLDS_DEFAULT, &sessions->segments)) {
+		free(sessions);
+		free(places);
+		return NULL;
+	}
 	pthread_mutex_init(&sessions->lock, NULL);
 	return sessions;
 }
@@ -61,7 +67,7 @@ int sessions_create(
 	return 0;
 }
 
-void session_free(struct session *session)
+void session_free(struct session *session, bool leave_name)
 {
 	if (session->segment) {
 		guard_remove(session->segment);
@@ -69,7 +75,7 @@ void session_free(struct session *session)
 	}
 	if (session->file >= 0) {
 		close(session->file);
-		if (!session->manager->leave_names)
+		if (!leave_name)
 			os_shm_unlink(session->name);
 	}
 	if (session->pidfd >= 0)
@@ -89,10 +95,11 @@ void sessions_destroy(struct sessions *sessions)
 	while (sessions->first) {
 		struct session *session = sessions->first;
 		sessions->first = session->next;
-		session_free(session);
+		session_free(session, sessions->manager->leave_names);
 	}
 	if (sessions->book)
 		book_destroy(sessions->manager, sessions->book);
+	segments_destroy(sessions->segments);
 	pthread_mutex_destroy(&sessions->lock);
 	free(sessions->places_used);
 	free(sessions);
@@ -100,35 +107,29 @@ void sessions_destroy(struct sessions *sessions)
 
 /* --- Attaching -------------------------------------------------------------------------------- */
 
+/* A segment, with its name, guarded; and the reader's description of it, locked. */
 static int make_segment(struct session *session, int *ret_reader, struct rgm_error *error)
 {
-	int rc = os_random(session->token, sizeof session->token);
+	struct segment segment;
+	int reader = -1;
+	int rc = segments_take(
+		session->manager->sessions->segments, session->slots, session->holds, &segment);
+	if (rc == 0) {
+		session->segment = segment.base;
+		memcpy(session->token, segment.token, sizeof session->token);
+		rc = os_shm_link(segment.file, session->name);
+		if (rc)
+			close(segment.file);
+		else
+			session->file = segment.file;
+	}
 	if (rc)
-		return pool_fail(error, rc, "random numbers: %s", strerror(-rc));
-	rc = os_shm_create(
-		session->name, session->segment_bytes, session->segment_bytes, &session->file);
-	if (rc) {
-		session->file = -1;
 		return pool_fail(error, rc, "shared memory '%s' could not be made: %s",
 			session->name, strerror(-rc));
-	}
 	rc = files_check_reserve(session->file, FILES_RESERVE_SESSION, "another reader", error);
 	if (rc)
 		return rc;
-	struct ipc_segment header = {.magic = IPC_SEGMENT_MAGIC,
-		.layout_version = IPC_LAYOUT_VERSION,
-		.slots = session->slots,
-		.holds = session->holds};
-	memcpy(header.token, session->token, sizeof header.token);
-	void *base = NULL;
-	int reader = -1;
-	rc = os_write_all(session->file, &header, sizeof header, 0);
-	if (rc == 0)
-		rc = os_map(session->file, session->segment_bytes, false, &base);
-	if (rc == 0) {
-		session->segment = base;
-		rc = guard_add(base, session->segment_bytes, true, false, &session->damage);
-	}
+	rc = guard_add(session->segment, session->segment_bytes, true, false, &session->damage);
 	if (rc == 0)
 		rc = os_open_anew(session->file, true, &reader);
 	if (rc == 0)
@@ -251,22 +252,27 @@ int sessions_attach(struct rgm_manager *manager, const struct peer *peer, const 
 			close(segment);
 		if (session->number)
 			give_place_back(sessions, session->place);
-		session_free(session);
+		session_free(session, false);
 		return rc;
 	}
 	session->pidfd = peer->pidfd;
 	session_enter(sessions, session);
 	manager_count(manager, COUNTER_attaches, 1);
-	manager_log(manager, RGM_LOG_INFO, "attach",
+	*ret_session = session;
+	*ret_table = table;
+	*ret_segment = segment;
+	return 0;
+}
+
+void session_settle(const struct session *session)
+{
+	manager_log(session->manager, RGM_LOG_INFO, "attach",
 		MANAGER_FIELDS({"reader", NULL, session->number},
 			{"pid", NULL, (uint64_t)session->pid}, {"user", NULL, session->uid},
 			{"label", session->label, 0}),
 		"reader %lu attached: process %d, user %u, '%s'", session->number, session->pid,
 		session->uid, session->label);
-	*ret_session = session;
-	*ret_table = table;
-	*ret_segment = segment;
-	return 0;
+	segments_refill(session->manager->sessions->segments);
 }
 
 uint64_t session_number(const struct session *session)
@@ -454,7 +460,7 @@ size_t sessions_sweep(struct rgm_manager *manager)
 		/* Before its name goes: see book.h. The place is free for others behind both. */
 		book_clear(sessions->book, session->place);
 		uint32_t free_place = session->place;
-		session_free(session);
+		session_free(session, false);
 		give_place_back(sessions, free_place);
 		reclaim_wake(manager->reclaim);
 	}

@@ -76,7 +76,7 @@ static int adopt_row(struct sessions *sessions, const struct book_row *row, uint
 		return pool_fail(error, -ENOMEM, "sessions: no memory");
 	int rc = open_segment(session, error);
 	if (rc) {
-		session_free(session);
+		session_free(session, true);
 		return rc;
 	}
 	bitmap_set(sessions->places_used, place, place + 1ull);

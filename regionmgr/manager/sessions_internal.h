@@ -7,6 +7,7 @@
 #include "ipc/socket.h"
 #include "regionmgr/manager/book.h"
 #include "regionmgr/manager/dimension.h"
+#include "regionmgr/manager/segments.h"
 #include "regionmgr/manager/sessions.h"
 
 struct session {
@@ -43,6 +44,7 @@ struct session {
 
 struct sessions {
 	struct rgm_manager *manager;
+	struct segments *segments;
 	pthread_mutex_t lock; /* guards the list and what is marked above; order: see manager.h */
 	struct session *first, *last; /* by number */
 	uint32_t count;
@@ -56,7 +58,7 @@ struct sessions {
 struct sessions *sessions_new(struct rgm_manager *manager);
 /* Put a session behind the others: its number is the highest so far. Takes the lock. */
 void sessions_append(struct sessions *sessions, struct session *session);
-/* What it has, and its name, go. */
-void session_free(struct session *session);
+/* What it has goes, and its name unless that is to be left for another manager. */
+void session_free(struct session *session, bool leave_name);
 
 #endif

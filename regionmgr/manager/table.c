@@ -301,7 +301,7 @@ int table_next_version(struct table *table, uint64_t *ret_version, struct rgm_er
 		return 0;
 	manager_count(table->manager, COUNTER_publish_stalls, 1);
 	do {
-		reclaim_run(table->manager->reclaim);
+		reclaim_run_ring(table->manager->reclaim);
 		if (find_unseen(table, ret_version))
 			return 0;
 	} while (lag_make_room(table->manager));

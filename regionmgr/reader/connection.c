@@ -78,6 +78,7 @@ int reader_call(struct rgm_session *session, struct ipc_header *request, void *r
 	struct ipc_call call = {.socket = session->socket,
 		.sequence = &session->sequence,
 		.timeout_ms = session->timeout_ms,
+		.poll_us = READER_POLL_US,
 		.socket_name = session->socket_path};
 	rc = ipc_call(&call, request, NULL, 0, reply, reply_bytes, reply_bytes, files, &file_count,
 		error);

@@ -133,6 +133,21 @@ void reader_notice(struct rgm_session *session)
 	}
 }
 
+/* Room for as many as any manager has: it costs nothing where it is not touched. */
+#define MAPPINGS_BYTES (IPC_MAX_DIMENSIONS * sizeof(struct mapping *))
+#define PLACES_BYTES   (IPC_MAX_DIMENSIONS * sizeof(struct place))
+
+int reader_mappings_create(struct rgm_session *session)
+{
+	void *mappings = NULL, *places = NULL;
+	int rc = os_reserve(MAPPINGS_BYTES, &mappings);
+	if (rc == 0)
+		rc = os_reserve(PLACES_BYTES, &places);
+	session->mappings = mappings;
+	session->places = places;
+	return rc;
+}
+
 /* Nobody looks any more: the nodes go at once. */
 void reader_unmap_all(struct rgm_session *session)
 {
@@ -144,8 +159,8 @@ void reader_unmap_all(struct rgm_session *session)
 			free(mapping);
 		}
 	}
-	free(session->mappings);
-	free(session->places);
+	os_release(session->mappings, MAPPINGS_BYTES);
+	os_release(session->places, PLACES_BYTES);
 	session->mappings = NULL;
 	session->places = NULL;
 }

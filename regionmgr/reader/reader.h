@@ -36,6 +36,8 @@
 #include <regionmgr/layers.h>
 #include <regionmgr/session.h>
 
+/* What the manager needs for an attach or a mapping, and no more: longer waits sleep. */
+#define READER_POLL_US 50u
 /* Buckets of the holds' hash. */
 #define HOLD_BUCKETS 256u
 
@@ -201,6 +203,14 @@ static inline void reader_cancel_restore(const int *state)
 	__attribute__((cleanup(reader_cancel_restore), unused)) const int cancel_state =           \
 		reader_cancel_off()
 
+/* Its partner is M3. The race build's words are ordered by themselves: ipc/slot.h. */
+static inline void reader_full_fence(void)
+{
+#ifndef POOL_RACE_BUILD
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 static inline bool reader_forked(const uint64_t *here)
 {
 	return __builtin_expect(__atomic_load_n(here, __ATOMIC_RELAXED) == 0, 0);
@@ -245,6 +255,8 @@ static inline const void *reader_base(
 void reader_sweep(struct rgm_session *session);
 /* Prompt a sweep from inside a section if something was dropped since the last one. */
 void reader_notice(struct rgm_session *session);
+/* The array of mappings, all empty. -ENOMEM. */
+int reader_mappings_create(struct rgm_session *session);
 /* Unmap everything, at detach. Under session.lock. */
 void reader_unmap_all(struct rgm_session *session);
 

@@ -31,34 +31,55 @@ static void own_label(const struct rgm_attach_options *options, char label[32])
 	memcpy(label, text, strnlen(text, 31));
 }
 
-/* Ask for the handles: the first talk on the connection. */
-static int talk(struct rgm_session *session, const struct rgm_attach_options *options,
-	struct ipc_attach_reply *ret_reply, int files[IPC_MESSAGE_MAX_FILES],
-	struct rgm_error *error)
+/* The first talk on the connection, in two halves: between them the manager makes a segment. */
+struct talk {
+	int socket;
+	uint32_t sequence;
+	uint32_t timeout_ms;
+	char socket_path[108];
+	struct ipc_hello hello;
+	struct ipc_attach attach;
+};
+
+static struct ipc_call talk_call(struct talk *talk)
 {
-	struct ipc_call call = {.socket = session->socket,
-		.sequence = &session->sequence,
-		.timeout_ms = session->timeout_ms,
-		.socket_name = session->socket_path};
-	struct ipc_hello hello = {.protocol_min = IPC_PROTOCOL, .protocol_max = IPC_PROTOCOL};
+	return (struct ipc_call){.socket = talk->socket,
+		.sequence = &talk->sequence,
+		.timeout_ms = talk->timeout_ms,
+		.poll_us = READER_POLL_US,
+		.socket_name = talk->socket_path};
+}
+
+/* Connect, and ask for the handles, before the first answer. */
+static int talk_ask(
+	struct talk *talk, const struct rgm_attach_options *options, struct rgm_error *error)
+{
+	int rc = ipc_connect(talk->socket_path, &talk->socket, error);
+	if (rc)
+		return rc;
+	struct ipc_call call = talk_call(talk);
+	talk->hello =
+		(struct ipc_hello){.protocol_min = IPC_PROTOCOL, .protocol_max = IPC_PROTOCOL};
+	ipc_header_init(&talk->hello.header, IPC_HELLO, 0, sizeof talk->hello);
+	talk->attach = (struct ipc_attach){.slots = options->slots, .holds = options->holds};
+	own_label(options, talk->attach.label);
+	ipc_header_init(&talk->attach.header, IPC_ATTACH, 0, sizeof talk->attach);
+	return ipc_call_send_both(&call, &talk->hello.header, &talk->attach.header, error);
+}
+
+static int talk_hear(struct talk *talk, struct ipc_attach_reply *ret_reply,
+	int files[IPC_MESSAGE_MAX_FILES], struct rgm_error *error)
+{
+	struct ipc_call call = talk_call(talk);
 	struct ipc_hello_reply welcome;
-	struct ipc_attach attach = {.slots = options->slots, .holds = options->holds};
-	ipc_header_init(&hello.header, IPC_HELLO, 0, sizeof hello);
-	own_label(options, attach.label);
-	ipc_header_init(&attach.header, IPC_ATTACH, 0, sizeof attach);
-	/* Both are sent before the first answer: the manager is woken once. */
-	int rc = ipc_call_send(&call, &hello.header, NULL, 0, error);
-	if (rc == 0)
-		rc = ipc_call_send(&call, &attach.header, NULL, 0, error);
-	if (rc == 0)
-		rc = ipc_call_receive(&call, &hello.header, &welcome, sizeof welcome,
-			sizeof welcome, NULL, NULL, error);
+	int rc = ipc_call_receive(&call, &talk->hello.header, &welcome, sizeof welcome,
+		sizeof welcome, NULL, NULL, error);
 	if (rc == 0 && welcome.protocol != IPC_PROTOCOL)
 		rc = ipc_call_failed(&call, -EPROTO, error);
 	if (rc)
 		return rc;
 	size_t count = 2;
-	rc = ipc_call_receive(&call, &attach.header, ret_reply, sizeof *ret_reply,
+	rc = ipc_call_receive(&call, &talk->attach.header, ret_reply, sizeof *ret_reply,
 		sizeof *ret_reply, files, &count, error);
 	if (rc)
 		return rc;
@@ -66,7 +87,7 @@ static int talk(struct rgm_session *session, const struct rgm_attach_options *op
 		while (count)
 			close(files[--count]);
 		return pool_fail(error, RGM_EPROTOCOL, "the manager at '%s' sent no handles",
-			session->socket_path);
+			talk->socket_path);
 	}
 	return 0;
 }
@@ -110,6 +131,7 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 		session->segment->magic != IPC_SEGMENT_MAGIC ||
 		session->table->layout_version != IPC_LAYOUT_VERSION ||
 		session->segment->layout_version != IPC_LAYOUT_VERSION ||
+		session->table->max_dimensions > IPC_MAX_DIMENSIONS ||
 		ipc_segment_bytes(reply->slots, reply->holds) > reply->segment_bytes ||
 		reply->slots < 2 || reply->holds == 0 || reply->place >= session->table->places ||
 		session->table->revoked_offset + sizeof(uint64_t) * session->table->places >
@@ -139,27 +161,23 @@ static void choose_barrier(struct rgm_session *session, enum rgm_barrier barrier
 		os_membarrier_register())
 		return;
 	session->membarrier = true;
-	/* Before the first section: the manager reads it with every scan. */
+	/* Before the first section, and a full barrier in between: where its membarrier(2) fails the
+	 * manager reads this bit instead, and a section behind R3 in this form alone would not order it. */
 	store32_release(&session->segment->membarrier, 1);
+	reader_full_fence();
 }
 
-static int prepare(struct rgm_session *session)
+/* Arrays as large as the manager's answer says. */
+static int make_arrays(struct rgm_session *session)
 {
-	session->mappings = calloc(session->mapping_capacity, sizeof *session->mappings);
-	session->places = calloc(session->mapping_capacity, sizeof *session->places);
 	session->open_slots = calloc(session->slot_capacity, sizeof *session->open_slots);
 	session->hold_used = calloc(session->hold_capacity, sizeof *session->hold_used);
-	pthread_mutex_lock(&sessions_lock);
-	session->here = reader_cell_create();
-	pthread_mutex_unlock(&sessions_lock);
-	if (!session->mappings || !session->places || !session->open_slots || !session->hold_used ||
-		!session->here)
+	if (!session->open_slots || !session->hold_used)
 		return -ENOMEM;
-	*session->here = 1;
 	store32_release(&session->segment->slots_used, 1);
 	atomic_store_explicit(
 		&session->swept, load64_acquire(&session->table->dropped), memory_order_relaxed);
-	return rgm_watch_forks();
+	return 0;
 }
 
 /* Undo what is there. The segment goes before the connection: its lock is then free when the
@@ -183,7 +201,7 @@ static void dismantle(struct rgm_session *session)
 	free(session);
 }
 
-static int find_socket(struct rgm_session *session, const char *instance,
+static int find_socket(struct talk *talk, const char *instance,
 	const struct rgm_attach_options *options, struct rgm_error *error)
 {
 	const char *name = ipc_instance_name(instance);
@@ -192,12 +210,64 @@ static int find_socket(struct rgm_session *session, const char *instance,
 		return rc;
 	if (!options->socket)
 		return ipc_socket_path(
-			name, NULL, session->socket_path, sizeof session->socket_path, error);
-	if (strlen(options->socket) >= sizeof session->socket_path)
+			name, NULL, talk->socket_path, sizeof talk->socket_path, error);
+	if (strlen(options->socket) >= sizeof talk->socket_path)
 		return pool_fail(error, -ENAMETOOLONG, "the socket's path is longer than %zu bytes",
-			sizeof session->socket_path - 1);
-	memcpy(session->socket_path, options->socket, strlen(options->socket) + 1);
+			sizeof talk->socket_path - 1);
+	memcpy(talk->socket_path, options->socket, strlen(options->socket) + 1);
 	return 0;
+}
+
+/* All of a session that does not depend on the manager's answer. Takes over the connection, also when
+ * it fails. */
+static int begin_session(const struct talk *talk, const struct rgm_attach_options *options,
+	struct rgm_session **ret_session, struct rgm_error *error)
+{
+	struct rgm_session *session = calloc(1, sizeof *session);
+	if (!session) {
+		close(talk->socket);
+		return pool_fail(error, -ENOMEM, "attach: no memory");
+	}
+	pthread_mutex_init(&session->lock, NULL);
+	session->socket = talk->socket;
+	session->timeout_ms = talk->timeout_ms;
+	memcpy(session->socket_path, talk->socket_path, sizeof session->socket_path);
+	pthread_mutex_lock(&sessions_lock);
+	session->here = reader_cell_create();
+	pthread_mutex_unlock(&sessions_lock);
+	if (session->here)
+		*session->here = 1;
+	int rc = session->here ? reader_mappings_create(session) : -ENOMEM;
+	if (rc == 0)
+		rc = rgm_watch_forks();
+	if (rc)
+		pool_fail(error, rc, "attach: %s", strerror(-rc));
+	if (rc == 0 && (options->flags & RGM_ATTACH_GUARD_SIGBUS)) {
+		session->guard = true;
+		rc = guard_install();
+		if (rc)
+			pool_fail(error, rc, "SIGBUS handler: %s", strerror(-rc));
+	}
+	if (rc)
+		dismantle(session);
+	else
+		*ret_session = session;
+	return rc;
+}
+
+/* What the manager gives, mapped. */
+static int finish_session(struct rgm_session *session, struct talk *talk, struct rgm_error *error)
+{
+	struct ipc_attach_reply reply;
+	int files[IPC_MESSAGE_MAX_FILES];
+	int rc = talk_hear(talk, &reply, files, error);
+	if (rc == 0)
+		rc = map_handles(session, &reply, files, error);
+	if (rc)
+		return rc;
+	session->sequence = talk->sequence;
+	rc = make_arrays(session);
+	return rc ? pool_fail(error, rc, "attach: %s", strerror(-rc)) : 0;
 }
 
 int rgm_session_attach(const char *instance, const struct rgm_attach_options *options,
@@ -209,32 +279,22 @@ int rgm_session_attach(const char *instance, const struct rgm_attach_options *op
 	if (rc)
 		return rc;
 	options = &own;
-	struct rgm_session *session = calloc(1, sizeof *session);
+	struct talk talk = {
+		.socket = -1, .timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS};
+	rc = find_socket(&talk, instance, options, error);
+	if (rc == 0)
+		rc = talk_ask(&talk, options, error);
+	if (rc) {
+		if (talk.socket >= 0)
+			close(talk.socket);
+		return rc;
+	}
+	/* The manager works meanwhile. */
+	struct rgm_session *session = NULL;
+	rc = begin_session(&talk, options, &session, error);
 	if (!session)
-		return pool_fail(error, -ENOMEM, "attach: no memory");
-	pthread_mutex_init(&session->lock, NULL);
-	session->socket = -1;
-	session->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
-	struct ipc_attach_reply reply;
-	int files[IPC_MESSAGE_MAX_FILES];
-	rc = find_socket(session, instance, options, error);
-	if (rc == 0)
-		rc = ipc_connect(session->socket_path, &session->socket, error);
-	if (rc == 0)
-		rc = talk(session, options, &reply, files, error);
-	if (rc == 0)
-		rc = map_handles(session, &reply, files, error);
-	if (rc == 0) {
-		rc = prepare(session);
-		if (rc)
-			pool_fail(error, rc, "attach: %s", strerror(-rc));
-	}
-	if (rc == 0 && (options->flags & RGM_ATTACH_GUARD_SIGBUS)) {
-		session->guard = true;
-		rc = guard_install();
-		if (rc)
-			pool_fail(error, rc, "SIGBUS handler: %s", strerror(-rc));
-	}
+		return rc;
+	rc = finish_session(session, &talk, error);
 	if (rc) {
 		dismantle(session);
 		return rc;

@@ -323,7 +323,7 @@ static void test_killed_with_readers(void **state)
 	instance_lose_names(instance);
 	instance_start(instance);
 	/* Of the old run nothing is left but what its readers map. */
-	REQUIRE_EQUAL(instance_segments(instance), 0);
+	WAIT_UNTIL(instance_segments(instance) == 0);
 	REQUIRE_EQUAL(generation_of(instance, &two), 1);
 	REQUIRE(strlen(state_of(instance, "one")) > 20);
 	for (int i = 0; i < 3; i++) {

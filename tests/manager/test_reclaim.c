@@ -350,6 +350,45 @@ static void test_thread_frees_large_batches(void **state)
 	bare_detach(manager, &reader);
 }
 
+/* Batches of all sizes come while the thread goes in steps, which end inside of them: at the end exactly
+ * what the section sees is left, and freed pages were joined to what they were. */
+static void test_steps_lose_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	struct rgm_manager *manager = fixture->manager;
+	struct dimension *dimension = fixture->dimensions[0];
+	struct bare_reader reader = bare_attach(manager, 2, 2);
+	struct pool_region_info info;
+	uint64_t random = support_seed(), kept = 0;
+	uint64_t version = bare_pin(manager, &reader, 1);
+	for (uint32_t batch = 0; batch < 40; batch++) {
+		size_t count = 1 + support_below(&random, batch % 4 ? 300 : 12000);
+		struct retired *retired = retired_create(RETIRED_BLOCKS, dimension, count);
+		REQUIRE(retired);
+		uint64_t first = allocate(dimension, count);
+		/* Neighbours one after the other, upwards or downwards. */
+		size_t stride = batch % 2 ? count - 1 : 1;
+		for (size_t i = 0; i < count; i++) {
+			bool seen = support_below(&random, 3) == 0;
+			kept += seen;
+			retired_add(retired, first + i * stride % count, 1,
+				seen ? version - support_below(&random, 5) : version + 1);
+		}
+		reclaim_push(manager->reclaim, retired, publish(fixture));
+		if (batch % 8 == 7)
+			WAIT_UNTIL(atomic_load(&dimension->retired_pages) == kept);
+	}
+	WAIT_UNTIL(atomic_load(&dimension->retired_pages) == kept);
+	pool_region_info(dimension->region, &info);
+	REQUIRE_EQUAL(info.used_pages, kept);
+	bare_unpin(&reader, 1);
+	WAIT_UNTIL(atomic_load(&dimension->retired_pages) == 0);
+	pool_region_info(dimension->region, &info);
+	REQUIRE_EQUAL(info.used_pages, 0);
+	REQUIRE(info.free_runs <= 2); /* the allocation map may stand between two */
+	bare_detach(manager, &reader);
+}
+
 /* What stays is told by reader. */
 static void test_kept_bytes(void **state)
 {
@@ -416,6 +455,7 @@ int main(void)
 		RECLAIM_TEST(test_hold_of_another_dimension),
 		RECLAIM_TEST(test_own_hold),
 		RECLAIM_TEST(test_thread_frees_large_batches),
+		RECLAIM_TEST(test_steps_lose_nothing),
 		RECLAIM_TEST(test_kept_bytes),
 		RECLAIM_TEST(test_hostile_words),
 	};

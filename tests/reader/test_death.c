@@ -82,7 +82,7 @@ static void test_killed_in_section(void **state)
 	kill_reader(instance, (struct wish){.section = true});
 	instance_wait_reclaimed(instance, "data");
 	instance_wait_readers(instance, 0);
-	REQUIRE_EQUAL(instance_segments(instance), 0);
+	WAIT_UNTIL(instance_segments(instance) == 0);
 }
 
 static void test_killed_with_hold(void **state)
@@ -91,7 +91,7 @@ static void test_killed_with_hold(void **state)
 	kill_reader(instance, (struct wish){.hold = true});
 	instance_wait_reclaimed(instance, "data");
 	instance_wait_readers(instance, 0);
-	REQUIRE_EQUAL(instance_segments(instance), 0);
+	WAIT_UNTIL(instance_segments(instance) == 0);
 }
 
 /* Its sections are over with it; the session stays for what the child may still map. */
@@ -165,7 +165,7 @@ static void test_storm(void **state)
 	}
 	instance_wait_readers(instance, 0);
 	instance_wait_reclaimed(instance, "data");
-	REQUIRE_EQUAL(instance_segments(instance), 0);
+	WAIT_UNTIL(instance_segments(instance) == 0);
 }
 
 /* --- Threads ------------------------------------------------------------------------------------- */

@@ -86,10 +86,11 @@ static void refuse_own_mappings(void)
 	REQUIRE(maps);
 	int memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 	while (fgets(line, sizeof line, maps)) {
-		bool segment = strstr(line, ".s.") != NULL;
-		if (!strstr(line, "regionmgr") || !strstr(line, "/") ||
-			sscanf(line, "%lx-%lx %7s", &from, &to, flags) != 3 ||
-			(!segment && !strstr(line, ".table") && !strstr(line, ".region")))
+		/* A segment had no name when it was mapped by the manager for the first time. */
+		bool segment = strstr(line, "/dev/shm/#") != NULL;
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, flags) != 3 ||
+			(!segment && !(strstr(line, "/regionmgr") && strstr(line, ".table")) &&
+				!strstr(line, ".region")))
 			continue;
 		if (segment) {
 			writable++;

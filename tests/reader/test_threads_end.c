@@ -356,7 +356,7 @@ static void test_killed_with_everything(void **state)
 	}
 	instance_wait_reclaimed(instance, "data");
 	instance_wait_readers(instance, 0);
-	REQUIRE_EQUAL(instance_segments(instance), 0);
+	WAIT_UNTIL(instance_segments(instance) == 0);
 }
 
 /* It ends by itself, threads inside and all. */
