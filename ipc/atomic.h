@@ -7,7 +7,12 @@
 #ifndef IPC_ATOMIC_H
 #define IPC_ATOMIC_H
 
+#include <assert.h>
 #include <stdint.h>
+
+/* Without locks, so it does not matter which process an access comes from. */
+static_assert(__atomic_always_lock_free(sizeof(uint64_t), 0), "words of 8 bytes are atomic");
+static_assert(__atomic_always_lock_free(sizeof(uint32_t), 0), "words of 4 bytes are atomic");
 
 static inline uint64_t load64_relaxed(const uint64_t *word)
 {

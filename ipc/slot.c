@@ -80,24 +80,23 @@ int ipc_manager_barrier(bool membarrier)
 {
 	int rc = membarrier ? os_membarrier() : 0;
 #ifdef POOL_RACE_BUILD
-	static uint64_t word;
-	__atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
+	static uint64_t barriers;
+	__atomic_fetch_add(&barriers, 1, __ATOMIC_SEQ_CST);
 #else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
 	return rc;
 }
 
-static uint32_t bounded(const uint32_t *word, uint32_t limit)
+static uint32_t bounded(uint32_t value, uint32_t limit)
 {
-	uint32_t value = load32_acquire(word);
 	return value < limit ? value : limit;
 }
 
 int ipc_scan_slots(const struct ipc_segment *segment, uint32_t slots, struct ipc_seen *seen)
 {
 	const struct ipc_slot *slot = (const void *)((const char *)segment + ipc_slots_offset());
-	uint32_t used = bounded(&segment->slots_used, slots);
+	uint32_t used = bounded(load32_acquire(&segment->slots_used), slots);
 	for (uint32_t i = 0; i < used; i++) {
 		uint64_t version = __atomic_load_n(&slot[i].word, ORDER_WORD);
 		if (version && ipc_seen_add(seen, version))
@@ -111,7 +110,7 @@ int ipc_scan_holds(const struct ipc_segment *segment, uint32_t slots, uint32_t h
 {
 	const struct ipc_hold *hold =
 		(const void *)((const char *)segment + ipc_holds_offset(slots));
-	uint32_t used = bounded(&segment->holds_used, holds);
+	uint32_t used = bounded(load32_acquire(&segment->holds_used), holds);
 	for (uint32_t i = 0; i < used; i++) {
 		struct ipc_held held = {.dimension = load64_acquire(&hold[i].dimension)};
 		if (!held.dimension)

@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LIVE_MAGIC   0x314556494c475200ull /* "\0RGLIVE1", written last */
+#define LIVE_MAGIC   0x314556494c475200ull /* "\0RGLIVE1", written behind what says whose it is */
 #define LIVE_VERSION 1u
 
 struct live {
@@ -31,11 +31,11 @@ struct live {
 	uint8_t incarnation[16]; /*   16  as in the dirty mark of the file */
 	uint64_t dimension_id;   /*   32 */
 	uint64_t max_pages;      /*   40 */
-	uint64_t pages;          /*   48  atomic: of the file, its header's included */
-	uint64_t map_page;       /*   56 */
-	uint64_t map_count;      /*   64  atomic */
-	uint32_t poisoned;       /*   72  atomic: 1 once a sync failed */
-	uint8_t reserved[4020];  /*   76 */
+	uint64_t pages;     /*   48  atomic: of the file, its header's included; 0: not made yet */
+	uint64_t map_page;  /*   56  atomic */
+	uint64_t map_count; /*   64  atomic */
+	uint32_t poisoned;  /*   72  atomic: 1 once a sync failed */
+	uint8_t reserved[4020]; /*   76 */
 };
 
 static_assert(sizeof(struct live) == 4096, "header of a live allocation");
@@ -51,7 +51,7 @@ struct live_identity {
 
 /* Make the object `name`, in place of one that is left over. Nothing is set; room for no page. */
 int live_create(const char *name, const struct live_identity *identity, struct live **ret_live);
-/* Open one that another manager left. -ENOENT; -ESTALE if it is another's, or damaged. */
+/* Open one that another manager left. -ENOENT; -ESTALE if it is another's, damaged, or was being made. */
 int live_open(const char *name, const struct live_identity *identity, struct live **ret_live);
 /* Unmap; the name stays. NULL is allowed. */
 void live_close(struct live *live);

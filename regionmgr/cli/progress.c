@@ -25,8 +25,9 @@ static uint64_t now_ns(void)
 
 static void compose(struct progress *progress, char line[LINE_BYTES])
 {
-	uint64_t done = atomic_load_explicit(
-		progress->from != NULL ? progress->from : &progress->done, memory_order_relaxed);
+	const atomic_uint_least64_t *from =
+		progress->from != NULL ? progress->from : &progress->done;
+	uint64_t done = atomic_load_explicit(from, memory_order_relaxed);
 	uint64_t total = atomic_load_explicit(&progress->total, memory_order_relaxed);
 	double seconds = (double)(now_ns() - progress->started_ns) / 1e9;
 	double speed = (double)done / seconds;

@@ -229,7 +229,7 @@ int dimensions_count_waiting(struct rgm_manager *manager, struct rgm_error *erro
 	int rc = gather_all(manager, &in_use, is_in_use);
 	if (rc)
 		rc = pool_fail(error, rc, "opening the dimensions: %s", strerror(-rc));
-	atomic_store(&manager->in_use, in_use.count);
+	atomic_store_explicit(&manager->in_use, in_use.count, memory_order_relaxed);
 	/* Its thread sleeps until there is something to do. */
 	if (in_use.count)
 		reclaim_wake(manager->reclaim);
@@ -289,7 +289,7 @@ void dimensions_retry(struct rgm_manager *manager)
 			left += !retry_one(manager, waiting.dimensions[i]);
 		let_go(&waiting);
 	}
-	atomic_store(&manager->in_use, left);
+	atomic_store_explicit(&manager->in_use, left, memory_order_relaxed);
 	pthread_mutex_unlock(&manager->commit);
 	table_wake(manager->table);
 }

@@ -38,7 +38,7 @@ void info_status(struct rgm_manager *manager, struct rgm_status *ret_status)
 		.uptime_ns = os_now_ns() - manager->started_monotonic_ns,
 		.version = table_current(manager->table),
 		.readers = sessions_count(manager->sessions),
-		.loads = atomic_load(&manager->loads),
+		.loads = atomic_load_explicit(&manager->loads, memory_order_relaxed),
 		.retired_bytes = reclaim_retired_bytes(manager->reclaim),
 		.membarrier = manager->membarrier,
 		.max_dimensions = manager->max_dimensions};

@@ -89,8 +89,9 @@ struct rgm_manager {
 	struct reclaim *reclaim;
 	struct manager_server *server;
 
-	atomic_uint loads;    /* under way */
-	atomic_size_t in_use; /* dimensions that wait for readers of an earlier manager */
+	atomic_uint loads; /* under way; relaxed: only counted */
+	atomic_size_t
+		in_use; /* dimensions that wait for readers of an earlier manager; relaxed: a prompt */
 	atomic_uint_least64_t counters[COUNTER_COUNT];
 };
 

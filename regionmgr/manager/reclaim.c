@@ -260,7 +260,7 @@ static uint32_t wait_for_work(struct reclaim *reclaim, uint64_t due_ns)
 {
 	uint32_t work;
 	while ((work = __atomic_exchange_n(&reclaim->work, 0, __ATOMIC_ACQUIRE)) == 0 &&
-		!atomic_load(&reclaim->stop)) {
+		!atomic_load_explicit(&reclaim->stop, memory_order_relaxed)) {
 		uint64_t now = os_now_ns();
 		if (due_ns <= now)
 			return WORK_ALL;
@@ -278,7 +278,7 @@ static void look_around(struct reclaim *reclaim, uint64_t *last_ns)
 		return;
 	*last_ns = now;
 	lag_look(reclaim->manager);
-	if (atomic_load(&reclaim->manager->in_use))
+	if (atomic_load_explicit(&reclaim->manager->in_use, memory_order_relaxed))
 		dimensions_retry(reclaim->manager);
 }
 
@@ -295,7 +295,7 @@ static size_t pass(struct reclaim *reclaim, bool all)
 {
 	bool more;
 	size_t freed = step(reclaim, all, STEP_BLOCKS, &more);
-	while (more && !atomic_load(&reclaim->stop))
+	while (more && !atomic_load_explicit(&reclaim->stop, memory_order_relaxed))
 		freed += step(reclaim, false, STEP_BLOCKS, &more);
 	return freed;
 }
@@ -330,8 +330,8 @@ static void *run(void *argument)
 	struct reclaim *reclaim = argument;
 	struct pace pace = {.ms = RETRY_LEAST_MS, .due_ns = UINT64_MAX};
 	uint64_t last_ns = os_now_ns();
-	while (!atomic_load(&reclaim->stop)) {
-		bool in_use = atomic_load(&reclaim->manager->in_use);
+	while (!atomic_load_explicit(&reclaim->stop, memory_order_relaxed)) {
+		bool in_use = atomic_load_explicit(&reclaim->manager->in_use, memory_order_relaxed);
 		uint64_t around_ns = in_use ? last_ns + LOOK_AROUND_MS * MS : UINT64_MAX;
 		uint32_t work =
 			wait_for_work(reclaim, pace.due_ns < around_ns ? pace.due_ns : around_ns);
@@ -371,7 +371,7 @@ static void stop_thread(struct reclaim *reclaim)
 {
 	if (!reclaim->started)
 		return;
-	atomic_store(&reclaim->stop, true);
+	atomic_store_explicit(&reclaim->stop, true, memory_order_relaxed);
 	reclaim_wake(reclaim);
 	pthread_join(reclaim->thread, NULL);
 	reclaim->started = false;

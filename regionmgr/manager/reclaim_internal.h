@@ -39,9 +39,9 @@ struct reclaim {
 	struct reclaim_hold *own;
 	struct sessions_view view; /* kept for its memory */
 
-	/* A futex: commits leave a bit here and take no lock for it. Its release and the thread's acquire
-	 * order nothing but the bit itself: batches go through the queue. */
-	uint32_t work;
+	/* A futex: commits leave a bit here (release) and take no lock for it. The thread takes them all
+	 * (acquire), and finds what was in the queue before; and `stop`, which is relaxed for that. */
+	uint32_t work; /* atomic */
 	atomic_bool stop;
 	pthread_t thread;
 	bool started;

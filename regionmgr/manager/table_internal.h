@@ -46,9 +46,10 @@ struct table {
 	uint64_t names_page, names_count, names_born;
 	uint64_t *leaf_page, *leaf_born; /* by leaf */
 
-	/* Per ring entry. busy: somebody may see the version there (set by publish, cleared by
-	 * reclaim: relaxed is enough, publish overwrites the entry after M6 of a scan that proved
-	 * it unseen, and the flag is passed under reclaim's lock or by the same thread). */
+	/* Per ring entry. busy: somebody may see the version there. Set by publish (relaxed: commits read
+	 * it under the commit lock); cleared by reclaim with release, behind a scan that proved the entry
+	 * unseen, and loaded with acquire by the commit that overwrites it: what readers loaded of it
+	 * came before. */
 	atomic_bool busy[IPC_RING_ENTRIES];
 	/* Which version's entry stands there, and when it was replaced: 0 while it is current. */
 	atomic_uint_least64_t holder[IPC_RING_ENTRIES];

@@ -35,7 +35,7 @@ static void writer_free(struct rgm_writer *writer, bool published)
 	dimension_put(writer->replaces);
 	if (!published)
 		manager_count(writer->manager, COUNTER_loads_aborted, 1);
-	atomic_fetch_sub(&writer->manager->loads, 1);
+	atomic_fetch_sub_explicit(&writer->manager->loads, 1, memory_order_relaxed);
 	free(writer);
 }
 
@@ -103,15 +103,16 @@ int rgm_writer_begin(struct rgm_manager *manager, const char *name,
 	if (rc)
 		return rc;
 	options = &own;
-	if (atomic_fetch_add(&manager->loads, 1) >= manager->max_loads) {
-		atomic_fetch_sub(&manager->loads, 1);
+	if (atomic_fetch_add_explicit(&manager->loads, 1, memory_order_relaxed) >=
+		manager->max_loads) {
+		atomic_fetch_sub_explicit(&manager->loads, 1, memory_order_relaxed);
 		return pool_fail(error, RGM_EBUSY,
 			"the instance has its limit of %u loads under way (max_loads)",
 			manager->max_loads);
 	}
 	struct rgm_writer *writer = calloc(1, sizeof *writer);
 	if (!writer) {
-		atomic_fetch_sub(&manager->loads, 1);
+		atomic_fetch_sub_explicit(&manager->loads, 1, memory_order_relaxed);
 		return pool_fail(error, -ENOMEM, "load of '%s': no memory", name);
 	}
 	writer->manager = manager;

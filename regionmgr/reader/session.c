@@ -175,7 +175,8 @@ static int make_arrays(struct rgm_session *session)
 	if (!session->open_slots || !session->hold_used)
 		return -ENOMEM;
 	store32_release(&session->segment->slots_used, 1);
-	atomic_store(&session->swept, load64_acquire(&session->table->dropped));
+	atomic_store_explicit(
+		&session->swept, load64_acquire(&session->table->dropped), memory_order_relaxed);
 	return 0;
 }
 

@@ -145,8 +145,18 @@ static void test_manager_stops(void **state)
 	struct rgm_hold *hold = reader_take(&reader, "data");
 	REQUIRE_EQUAL(hold_generation(hold, &data), 3);
 	REQUIRE_EQUAL(rgm_hold_release(hold), 0);
-	reader_close(&reader);
+	/* The next one does not know the session: attach again. */
 	instance_start(instance);
+	instance_create(instance, "new");
+	uint64_t now = rgm_current_version(reader.session);
+	REQUIRE_ERROR(rgm_wait(reader.session, now, 0, &version, &error), RGM_EGONE, &error);
+	REQUIRE_EQUAL(rgm_session_info(reader.session, &info, &error), 0);
+	REQUIRE_EQUAL(info.manager_alive, 0);
+	REQUIRE_EQUAL(reader_generation(&reader, &data), 3);
+	reader_close(&reader);
+	reader_open(&reader, instance, NULL);
+	reader_map(&reader, "new");
+	reader_close(&reader);
 }
 
 static void test_manager_is_killed(void **state)
@@ -166,8 +176,16 @@ static void test_manager_is_killed(void **state)
 	REQUIRE_EQUAL(sleeper.rc, RGM_EGONE);
 	REQUIRE_EQUAL(reader_generation(&reader, &data), 3);
 	REQUIRE_ERROR(rgm_map(reader.session, "unmapped", &error), RGM_EGONE, &error);
-	reader_close(&reader);
+	/* The same calls again go on at the manager that takes over. */
 	instance_start(instance);
+	uint64_t seen = rgm_current_version(reader.session), version = 0;
+	must(rgm_map(reader.session, "unmapped", &error), &error);
+	REQUIRE_ERROR(rgm_wait(reader.session, seen, 1, &version, &error), -ETIMEDOUT, &error);
+	instance_put(instance, &data, 4);
+	must(rgm_wait(reader.session, seen, -1, &version, &error), &error);
+	REQUIRE(version > seen);
+	REQUIRE_EQUAL(reader_generation(&reader, &data), 4);
+	reader_close(&reader);
 }
 
 static void on_signal(int number)

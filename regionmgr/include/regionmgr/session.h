@@ -70,6 +70,9 @@ struct rgm_attach_options {
  * Errors: #RGM_ENOMANAGER (nobody listens), #RGM_EREFUSED (credentials), #RGM_EPROTOCOL (another
  * protocol version), #RGM_ELIMIT, -EMFILE, -ENOMEM, -ETIMEDOUT.
  * Cost: about 100 us, whatever the number and size of dimensions. Thread-safe.
+ *
+ * The session outlives a manager that was killed: the next one takes it over, and calls that need a manager
+ * go on there. After a clean stop what is mapped stays readable, and one attaches again for more.
  */
 RGM_API int rgm_session_attach(const char *instance, const struct rgm_attach_options *options,
 	struct rgm_session **ret_session, struct rgm_error *error);
@@ -91,7 +94,7 @@ struct rgm_session_info {
 	uint32_t mapped;        /**< dimensions mapped in this process */
 	uint32_t dimensions;    /**< dimensions in the current version */
 	uint32_t membarrier;    /**< 1: pins need no fence */
-	uint32_t manager_alive; /**< 0: the manager has closed the connection */
+	uint32_t manager_alive; /**< 0: there is no manager now that knows the session */
 	char instance_id[33];   /**< 32 hexadecimal digits and NUL */
 };
 RGM_API int rgm_session_info(
@@ -111,7 +114,8 @@ RGM_API int rgm_watch_forks(void);
  * once per dimension and process, outside sections; growth needs no further call. A dimension that
  * is mapped already costs a lookup. Thread-safe.
  * Errors: #RGM_ENODIM (also for a dimension that the manager refuses to serve), #RGM_EREFUSED,
- * #RGM_EGONE (manager gone), #RGM_EFORKED, #RGM_ELIMIT, -ENOMEM.
+ * #RGM_EGONE (no manager now, or one that does not know the session: then attach again), #RGM_EFORKED,
+ * #RGM_ELIMIT, -ENOMEM.
  */
 RGM_API int rgm_map(struct rgm_session *session, const char *name, struct rgm_error *error);
 
