@@ -54,7 +54,8 @@ static bool is_right(const struct live *live, const struct live_identity *identi
 	return live->magic == LIVE_MAGIC && live->version == LIVE_VERSION &&
 	       memcmp(live->incarnation, identity->incarnation, sizeof(live->incarnation)) == 0 &&
 	       live->dimension_id == identity->dimension_id &&
-	       live->max_pages == identity->max_pages && live->pages <= live->max_pages;
+	       live->max_pages == identity->max_pages && live->pages <= live->max_pages &&
+	       __atomic_load_n(&live->pages, __ATOMIC_ACQUIRE) != 0;
 }
 
 int live_open(const char *name, const struct live_identity *identity, struct live **ret_live)
