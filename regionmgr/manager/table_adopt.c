@@ -135,8 +135,12 @@ static int take_leaf(struct table *table, uint32_t leaf, uint64_t offset, struct
 static int take_current(struct table *table, struct rgm_error *error)
 {
 	uint64_t heap_page = table->header->heap_offset / PAGE;
-	if (bitmap_find(table_page(table, BITMAP_PAGE), 0, heap_page, false) != heap_page)
+	const uint64_t *bits = table_page(table, BITMAP_PAGE);
+	if (bitmap_find(bits, 0, heap_page, false) != heap_page)
 		return fail_damaged(table, "its own pages are not marked as used", error);
+	if (bitmap_find(bits, table->allocated_pages, TABLE_BYTES / PAGE, true) !=
+		TABLE_BYTES / PAGE)
+		return fail_damaged(table, "pages are used that are not there", error);
 	const struct ipc_ring_entry *ring = table_page(table, RING_PAGE);
 	table->current = load64_acquire(&table->header->current);
 	const struct ipc_ring_entry *entry = &ring[table->current % IPC_RING_ENTRIES];
