@@ -114,7 +114,7 @@ static int check_pages(struct pool_region *region, const struct dim_kind *kind,
 	struct dim_blocks owned = {0};
 	struct dim_blocks used = {0};
 	struct pool_region_info info;
-	int rc = kind->reach(region, root, &owned, error);
+	int rc = kind->reach(region, root, &owned, NULL, error);
 
 	for (size_t i = 0; rc == 0 && known && i < known->count; i++) {
 		rc = dim_blocks_add(

@@ -57,9 +57,11 @@ struct dim_kind {
 	int (*open)(struct pool_region *region, const struct pool_root *root,
 		struct dim_summary *ret_summary, struct rgm_error *error);
 
-	/* Every block reachable from a root, appended to `blocks`. */
+	/* Every block reachable from a root, appended to `blocks`. It verifies what open() does, and tells
+	 * what that tells (NULL: is not asked). */
 	int (*reach)(struct pool_region *region, const struct pool_root *root,
-		struct dim_blocks *blocks, struct rgm_error *error);
+		struct dim_blocks *blocks, struct dim_summary *ret_summary,
+		struct rgm_error *error);
 
 	/* Verify every checksum, content included; *report is zero at the start. Problems are counted
 	 * and the first is named in it; only what prevents going on is an error. */

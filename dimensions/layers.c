@@ -69,11 +69,11 @@ static int reach_entry(void *context, const struct layers_leaf *leaf,
 }
 
 static int reach(struct pool_region *region, const struct pool_root *root,
-	struct dim_blocks *blocks, struct rgm_error *error)
+	struct dim_blocks *blocks, struct dim_summary *ret_summary, struct rgm_error *error)
 {
 	static const struct layers_visitor visitor = {.block = reach_run, .entry = reach_entry};
 	size_t before = blocks->count;
-	int rc = layers_walk(region, root, &visitor, blocks, NULL, error);
+	int rc = layers_walk(region, root, &visitor, blocks, ret_summary, error);
 
 	if (rc != 0)
 		blocks->count = before;

@@ -90,7 +90,12 @@ void live_close(struct live *live)
 
 int live_reserve(struct live *live, uint64_t pages)
 {
-	return os_populate(live_bits(live), bits_bytes(pages));
+	int rc = os_populate(live_bits(live), bits_bytes(pages));
+
+	/* They are zero, unless somebody else wrote there. */
+	if (rc == 0 && pages > live->pages)
+		bitmap_clear(live_bits(live), live->pages, pages);
+	return rc;
 }
 
 void live_set_pages(struct live *live, uint64_t pages)

@@ -13,6 +13,9 @@
  *   - memory for the bits of `pages` pages is allocated, and the file is as long.
  * The pages set aside for the allocation map are those of map_page and map_count; while these change,
  * map_count is 0, and the run that then belongs to nobody is found as used and unreachable.
+ *
+ * `pages` is 0 until all of it is there. One that a manager left like that was made before the dirty mark,
+ * which comes next: the file is clean and says everything.
  */
 #ifndef POOL_LIVE_H
 #define POOL_LIVE_H

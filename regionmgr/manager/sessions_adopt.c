@@ -24,9 +24,10 @@ static int open_segment(struct session *session, struct rgm_error *error)
 	int rc = os_shm_open(session->name, true, &session->file);
 	if (rc) {
 		session->file = -1;
-		return pool_fail(error, RGM_EGONE,
-			"shared memory '%s' of reader %lu (process %d) is lost: %s", session->name,
-			session->number, session->pid, strerror(-rc));
+		return pool_fail(error, rc == -ENOENT ? RGM_EGONE : rc,
+			"shared memory '%s' of reader %lu (process %d) %s: %s", session->name,
+			session->number, session->pid,
+			rc == -ENOENT ? "is lost" : "could not be opened", strerror(-rc));
 	}
 	/* As large as it was made: what a reader did to it since then is the guard's business. */
 	rc = os_map(session->file, session->segment_bytes, false, &base);
@@ -173,7 +174,9 @@ int sessions_adopt(
 static int check_resume(const struct session *session, const struct peer *peer,
 	const uint8_t token[16], uint64_t number, struct rgm_error *error)
 {
-	if (!session || !session->alive) {
+	/* With another token it is a later manager's reader, which began to count anew. */
+	if (!session || !session->alive ||
+		memcmp(session->token, token, sizeof session->token) != 0) {
 		pool_fail(error, RGM_EGONE,
 			"this manager has no reader %lu: it was started anew and could not go on "
 			"with the readers of the last one",
@@ -181,7 +184,7 @@ static int check_resume(const struct session *session, const struct peer *peer,
 		pool_hint(error, "attach again");
 		return RGM_EGONE;
 	}
-	if (memcmp(session->token, token, sizeof session->token) != 0 || session->uid != peer->uid)
+	if (session->uid != peer->uid)
 		return pool_fail(error, RGM_EREFUSED, "reader %lu is another process", number);
 	if (session->connected)
 		return pool_fail(error, RGM_EBUSY, "reader %lu has a connection already", number);

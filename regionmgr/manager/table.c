@@ -364,6 +364,7 @@ static void draft_plan(struct table *table, struct table_draft *draft)
 {
 	draft->leaf_count = table->leaf_count;
 	draft->dimension_count = table->dimension_count;
+	draft->names_changed = table->names_doubtful;
 	for (size_t i = 0; i < draft->change_count; i++) {
 		const struct table_change *change = &draft->changes[i];
 		const struct ipc_dimension *old = &table->entries[change->index];
@@ -513,6 +514,7 @@ static void adopt(struct table *table, struct table_draft *draft)
 		table->names_page = draft->names_page;
 		table->names_count = draft->names_count;
 		table->names_born = version;
+		table->names_doubtful = false;
 	}
 	for (size_t i = 0; i < draft->leaves; i++) {
 		uint32_t leaf = draft->leaf_index[i];

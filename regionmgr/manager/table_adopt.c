@@ -41,6 +41,9 @@ static int check_header(const struct table *table, struct rgm_error *error)
 {
 	const struct ipc_table *header = table->header;
 	const struct rgm_manager *manager = table->manager;
+	/* It was being made: nothing was published in it, and nobody attached. */
+	if (load64_acquire(&header->magic) == 0)
+		return -ENOENT;
 	if (load64_acquire(&header->magic) != IPC_TABLE_MAGIC ||
 		header->layout_version != IPC_LAYOUT_VERSION)
 		return pool_fail(error, RGM_EFORMAT,
@@ -131,6 +134,13 @@ static int take_leaf(struct table *table, uint32_t leaf, uint64_t offset, struct
 /* Into private memory, as table_publish() keeps it. */
 static int take_current(struct table *table, struct rgm_error *error)
 {
+	uint64_t heap_page = table->header->heap_offset / PAGE;
+	const uint64_t *bits = table_page(table, BITMAP_PAGE);
+	if (bitmap_find(bits, 0, heap_page, false) != heap_page)
+		return fail_damaged(table, "its own pages are not marked as used", error);
+	if (bitmap_find(bits, table->allocated_pages, TABLE_BYTES / PAGE, true) !=
+		TABLE_BYTES / PAGE)
+		return fail_damaged(table, "pages are used that are not there", error);
 	const struct ipc_ring_entry *ring = table_page(table, RING_PAGE);
 	table->current = load64_acquire(&table->header->current);
 	const struct ipc_ring_entry *entry = &ring[table->current % IPC_RING_ENTRIES];
@@ -152,6 +162,8 @@ static int take_current(struct table *table, struct rgm_error *error)
 	const struct ipc_names *names = table_page(table, table->names_page);
 	if (names->bits < NAMES_BITS_LEAST || names->bits > NAMES_BITS_MOST)
 		return fail_damaged(table, "its names make no sense", error);
+	/* What stands in it was not looked at: the next version has it anew. */
+	table->names_doubtful = true;
 	table->names_count = table_names_pages(names->bits);
 	table->name_count_bits = names->bits;
 	if (!is_block(table, top->names_offset, table->names_count))
@@ -163,6 +175,32 @@ static int take_current(struct table *table, struct rgm_error *error)
 			return rc;
 	}
 	return 0;
+}
+
+static int compare_ids(const void *left, const void *right)
+{
+	const uint64_t *a = left, *b = right;
+	return (*a > *b) - (*a < *b);
+}
+
+/* Entries are of different dimensions, and no more than there may be. */
+static int check_entries(const struct table *table, struct rgm_error *error)
+{
+	uint32_t most = table->leaf_count * IPC_LEAF_ENTRIES, count = 0;
+	uint64_t *ids = calloc(most + 1u, sizeof *ids);
+	bool twice = false;
+	if (!ids)
+		return pool_fail(error, -ENOMEM, "region table: no memory");
+	for (uint32_t i = 0; i < most; i++)
+		if (table->entries[i].id)
+			ids[count++] = table->entries[i].id;
+	qsort(ids, count, sizeof *ids, compare_ids);
+	for (uint32_t i = 1; i < count; i++)
+		twice |= ids[i] == ids[i - 1];
+	free(ids);
+	return twice || count > table->header->max_dimensions
+	               ? fail_damaged(table, "a dimension has two entries", error)
+	               : 0;
 }
 
 /* Every other entry of the ring is somebody's until a scan says otherwise. */
@@ -191,6 +229,8 @@ int table_adopt(struct rgm_manager *manager, struct table **ret_table, struct rg
 		table->allocated_pages = table->header->allocated_bytes / PAGE;
 		rc = take_current(table, error);
 	}
+	if (rc == 0)
+		rc = check_entries(table, error);
 	if (rc == 0) {
 		rc = pages_adopt(
 			table->pages, table_page(table, BITMAP_PAGE), table->allocated_pages);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "regionmgr/manager/takeover.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,21 +15,14 @@
 #include "regionmgr/manager/open.h"
 #include "regionmgr/manager/sessions.h"
 
-/* --- Names, table, sessions ------------------------------------------------------------------- */
+/* --- Table, sessions ------------------------------------------------------------------- */
 
-void takeover_remove_names(const struct rgm_manager *manager)
+/* Says nothing about what was left: another start, with more of it, may go on. So does somebody else's lock,
+ * as a check of a region has it. */
+static bool is_scarcity(int rc)
 {
-	char prefix[IPC_SHM_NAME_BYTES], name[IPC_SHM_NAME_BYTES];
-	size_t length = ipc_name_prefix(manager->instance_id, prefix);
-	DIR *folder = opendir("/dev/shm");
-	if (!folder)
-		return; /* a name that is in the way fails what needs it, with a sentence */
-	for (struct dirent *entry; (entry = readdir(folder));) {
-		snprintf(name, sizeof name, "/%.*s", (int)sizeof name - 2, entry->d_name);
-		if (strncmp(name, prefix, length) == 0)
-			os_shm_unlink(name);
-	}
-	closedir(folder);
+	return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == -EAGAIN || rc == -ENOSPC ||
+	       rc == -EDQUOT || rc == RGM_ELIMIT || rc == RGM_EINUSE;
 }
 
 static void tell_kept(
@@ -71,7 +62,7 @@ int takeover_begin(struct rgm_manager *manager, struct rgm_error *error)
 		table_destroy(manager->table);
 		manager->table = NULL;
 	}
-	if (rc == RGM_EINUSE || rc == -ENOMEM || rc == -EMFILE) {
+	if (is_scarcity(rc)) {
 		if (error)
 			*error = why;
 		return rc;
@@ -99,6 +90,8 @@ struct takeover {
 	size_t change_count;
 	struct retired **unknown; /* batches, of dimensions and of the table */
 	size_t unknown_count;
+	struct dimension **unmade; /* in the making; with a reference each */
+	size_t unmade_count;
 	bool *in_catalog;     /* by table index: it is some record's */
 	bool dropped;         /* a dimension is gone in that version */
 	bool catalog_changes; /* a record is not true any more */
@@ -119,27 +112,41 @@ static const struct ipc_dimension *find_entry(
 	return NULL;
 }
 
-/* The pages that a root reaches, as bits; RGM_ECORRUPT if one of them is not allocated. */
+/* Bits set in `bits` of the pages that are allocated. */
+static uint64_t count_allocated(struct pool_region *region, const uint64_t *bits)
+{
+	uint64_t cursor = 0, page, count, found = 0;
+	while (pool_region_next_used(region, &cursor, &page, &count)) {
+		for (uint64_t end = page + count; page < end;) {
+			uint64_t word = page / BITMAP_WORD_BITS;
+			found += (uint64_t)__builtin_popcountll(
+				bits[word] & bitmap_mask(word, page, end));
+			page = (word + 1) * BITMAP_WORD_BITS;
+		}
+	}
+	return found;
+}
+
+/* The pages that a root reaches, as bits, and its summary; RGM_ECORRUPT if one of them is not allocated. */
 static int reached_bits(const struct dimension *dimension, struct pool_region *region,
-	const struct pool_root *root, uint64_t **ret_bits, struct rgm_error *error)
+	const struct pool_root *root, struct dim_summary *ret_summary, uint64_t **ret_bits,
+	struct rgm_error *error)
 {
 	struct pool_region_info info;
 	struct dim_blocks reached = {0};
-	uint64_t cursor = 0, page, count, wanted = 0, found = 0;
+	uint64_t wanted = 0, found;
 	pool_region_info(region, &info);
 	uint64_t pages = info.bytes / POOL_PAGE_BYTES;
 	uint64_t *bits = calloc(pages / BITMAP_WORD_BITS + 1, sizeof *bits);
-	int rc = bits ? dimension->kind->reach(region, root, &reached, error)
+	int rc = bits ? dimension->kind->reach(region, root, &reached, ret_summary, error)
 	              : pool_fail(error, -ENOMEM, "taking over '%s': no memory", dimension->file);
-	/* The kind has verified that blocks lie inside, and apart. */
+	/* The kind has verified that blocks lie inside; of blocks that overlap fewer bits are found. */
 	for (size_t i = 0; rc == 0 && i < reached.count; i++) {
 		bitmap_set(bits, reached.items[i].page,
 			reached.items[i].page + reached.items[i].count);
 		wanted += reached.items[i].count;
 	}
-	while (rc == 0 && pool_region_next_used(region, &cursor, &page, &count))
-		for (uint64_t end = page + count; page < end; page++)
-			found += bitmap_get(bits, page);
+	found = rc == 0 ? count_allocated(region, bits) : 0;
 	if (rc == 0 && found != wanted)
 		rc = pool_fail(error, RGM_ECORRUPT,
 			"region file '%s': %" PRIu64 " of %" PRIu64
@@ -171,11 +178,12 @@ static size_t unreached(struct pool_region *region, const uint64_t *bits, struct
 	return runs;
 }
 
+/* Verify what the state's root reaches, in one walk, and list what it does not reach. */
 static int find_unknown(struct takeover *takeover, struct dimension *dimension,
-	struct pool_region *region, const struct pool_root *root, struct rgm_error *error)
+	struct pool_region *region, struct dim_state *state, struct rgm_error *error)
 {
 	uint64_t *bits = NULL;
-	int rc = reached_bits(dimension, region, root, &bits, error);
+	int rc = reached_bits(dimension, region, &state->root, &state->summary, &bits, error);
 	if (rc)
 		return rc;
 	struct retired *batch =
@@ -199,6 +207,8 @@ static int open_entry(struct takeover *takeover, struct dimension *dimension,
 	int rc = dimension_open_live(dimension, ret_region, &published, error);
 	if (rc)
 		return rc;
+	/* Being in the table says it: the word may not have been stored any more. */
+	pool_region_published(*ret_region);
 	struct pool_region_info info;
 	pool_region_info(*ret_region, &info);
 	state->root = (struct pool_root){.offset = entry->root_offset,
@@ -210,9 +220,7 @@ static int open_entry(struct takeover *takeover, struct dimension *dimension,
 	if (rc == 0)
 		rc = dimension->kind->find_root(*ret_region, &state->root, error);
 	if (rc == 0)
-		rc = dimension->kind->open(*ret_region, &state->root, &state->summary, error);
-	if (rc == 0)
-		rc = find_unknown(takeover, dimension, *ret_region, &state->root, error);
+		rc = find_unknown(takeover, dimension, *ret_region, state, error);
 	if (rc)
 		pool_region_close(*ret_region);
 	return rc;
@@ -222,12 +230,6 @@ static void change(struct takeover *takeover, uint32_t index, const struct ipc_d
 {
 	takeover->changes[takeover->change_count++] = (struct table_change){
 		.index = index, .entry = entry ? *entry : (struct ipc_dimension){0}};
-}
-
-/* Says nothing about the region: another start, with more of it, may go on with what is there. */
-static bool is_scarcity(int rc)
-{
-	return rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE || rc == RGM_ELIMIT;
 }
 
 /* It is in the table: serve it on, under the catalog's name; or refuse it, and take it out. */
@@ -273,16 +275,17 @@ static bool in_the_making(struct dimension *dimension)
 	return !published;
 }
 
-/* There is one: the catalog has no more records than the table has room for entries, and entries that are
- * in no record are few. */
-static uint32_t free_index(const struct takeover *takeover)
+/* An index that no entry has, not even one that goes with this version; false: there is none. */
+static bool free_index(const struct takeover *takeover, uint32_t *ret_index)
 {
-	uint32_t index = 0;
-	for (;; index++) {
+	for (uint32_t index = 0; index < takeover->manager->max_dimensions; index++) {
 		const struct ipc_dimension *entry = table_entry(takeover->manager->table, index);
-		if (!takeover->in_catalog[index] && (!entry || entry->id == 0))
-			return index;
+		if (!takeover->in_catalog[index] && (!entry || entry->id == 0)) {
+			*ret_index = index;
+			return true;
+		}
 	}
+	return false;
 }
 
 /* It is in the catalog alone: refused before, waiting for readers of another time, or in the making.
@@ -298,16 +301,23 @@ static bool take_unpublished(
 			MANAGER_FIELDS({"name", state->name, 0}),
 			"dimension '%s' was being made when the manager died: it is removed",
 			state->name);
-		change_unmake(dimension);
+		/* Its files go behind its record: a record without files would be there for ever. */
+		dimension_get(dimension);
+		takeover->unmade[takeover->unmade_count++] = dimension;
 		takeover->catalog_changes = true;
 		return false;
+	}
+	if (rc == 0 && !free_index(takeover, &dimension->index)) {
+		rc = pool_fail(&why, RGM_ELIMIT,
+			"the instance has its limit of %u dimensions (max_dimensions)",
+			takeover->manager->max_dimensions);
+		pool_region_close(region);
 	}
 	if (rc) {
 		dimension_refuse(dimension, state->name, rc, &why);
 		return true;
 	}
 	struct table_change added;
-	dimension->index = free_index(takeover);
 	takeover->in_catalog[dimension->index] = true;
 	dimension_serve(dimension, region);
 	takeover->served++;
@@ -349,16 +359,14 @@ static int take_record(
 static void finish_drops(struct takeover *takeover)
 {
 	const struct ipc_dimension *entry;
-	char file[32], live[IPC_SHM_NAME_BYTES];
+	char file[32];
 	for (uint32_t i = 0; (entry = table_entry(takeover->manager->table, i)); i++) {
 		if (entry->id == 0 || takeover->in_catalog[i])
 			continue;
 		change(takeover, i, NULL);
 		takeover->dropped = true;
 		catalog_region_name(entry->id, file);
-		ipc_live_name(takeover->manager->instance_id, entry->id, live);
 		unlinkat(takeover->manager->folder, file, 0);
-		os_shm_unlink(live);
 		manager_log(takeover->manager, RGM_LOG_INFO, "takeover",
 			MANAGER_FIELDS({"id", NULL, entry->id}),
 			"the drop of dimension '%.*s' is finished", (int)entry->name_length,
@@ -392,17 +400,24 @@ static int publish(struct takeover *takeover, struct rgm_error *error)
 	for (size_t i = 0; i < takeover->unknown_count; i++)
 		reclaim_push(manager->reclaim, takeover->unknown[i], version);
 	takeover->unknown_count = 0;
+	for (size_t i = 0; i < takeover->unmade_count; i++)
+		change_unmake(takeover->unmade[i]);
+	takeover_remove_strays(manager);
 	return 0;
 }
 
 static int prepare(struct takeover *takeover, struct rgm_error *error)
 {
 	size_t records = takeover->catalog->header.count;
-	size_t most = takeover->manager->max_dimensions + records + 1u;
+	/* Each record may change an entry, and each entry that is in no record goes. */
+	size_t most = takeover->manager->max_dimensions + IPC_LEAF_ENTRIES + records + 1u;
 	takeover->changes = calloc(most, sizeof *takeover->changes);
 	takeover->unknown = calloc(records + 1, sizeof *takeover->unknown);
-	takeover->in_catalog = calloc(most + IPC_LEAF_ENTRIES, sizeof *takeover->in_catalog);
-	int rc = takeover->changes && takeover->unknown && takeover->in_catalog ? 0 : -ENOMEM;
+	takeover->unmade = calloc(records + 1, sizeof(struct dimension *));
+	takeover->in_catalog = calloc(most, sizeof *takeover->in_catalog);
+	int rc = takeover->changes && takeover->unknown && takeover->unmade && takeover->in_catalog
+	                 ? 0
+	                 : -ENOMEM;
 	if (rc == 0)
 		rc = table_retire_ring(takeover->manager->table);
 	/* Before the version's own pages are there, which nothing reaches yet either. */
@@ -418,7 +433,10 @@ static int prepare(struct takeover *takeover, struct rgm_error *error)
 int takeover_finish(
 	struct rgm_manager *manager, const struct catalog *catalog, struct rgm_error *error)
 {
-	struct takeover takeover = {.manager = manager, .catalog = catalog};
+	struct takeover takeover = {.manager = manager,
+		.catalog = catalog,
+		/* The last manager may have died behind the end of a clean stop. */
+		.catalog_changes = catalog->header.state != CATALOG_RUNNING};
 	uint64_t started = os_now_ns();
 	int rc = prepare(&takeover, error);
 	for (uint32_t i = 0; rc == 0 && i < catalog->header.count; i++) {
@@ -438,8 +456,11 @@ int takeover_finish(
 			takeover.served, sessions_count(manager->sessions));
 	for (size_t i = 0; i < takeover.unknown_count; i++)
 		retired_free(takeover.unknown[i]);
+	for (size_t i = 0; i < takeover.unmade_count; i++)
+		dimension_put(takeover.unmade[i]);
 	free(takeover.changes);
 	free(takeover.unknown);
+	free(takeover.unmade);
 	free(takeover.in_catalog);
 	return rc;
 }

@@ -24,7 +24,7 @@
 /*
  * 1 and 2: adopt table and sessions; the manager's incarnation, capacities and barrier are then the
  * image's, and manager->leave_names is set. Returns 1; 0 if there is no image, or none that can be gone on
- * with, which is logged and removed; RGM_EINUSE, -ENOMEM.
+ * with, which is logged and removed; negative where means are lacking, or RGM_EINUSE.
  */
 int takeover_begin(struct rgm_manager *manager, struct rgm_error *error);
 
@@ -34,5 +34,7 @@ int takeover_finish(
 
 /* Remove every name of the instance in shared memory. */
 void takeover_remove_names(const struct rgm_manager *manager);
+/* Remove the live allocations of dimensions that are not in the registry: dropped, or never there. */
+void takeover_remove_strays(const struct rgm_manager *manager);
 
 #endif

@@ -230,6 +230,10 @@ static int record(struct rgm_writer *writer, uint64_t version, struct rgm_error 
 	} else if (version - manager->catalog_version < CATALOG_VERSION_JUMP / 2) {
 		return 0;
 	}
+	/* Not in the making, then: if this manager dies before the version is current, the name stays, refused
+	 * as it was. */
+	if (writer->replaces)
+		pool_region_published(writer->dimension->region);
 	return catalog_write(manager, CATALOG_RUNNING, &change, error);
 }
 

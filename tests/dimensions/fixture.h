@@ -141,8 +141,8 @@ static inline void fixture_verify_retired(struct fixture *fixture, const struct 
 	struct rgm_error error;
 	size_t born = 0;
 
-	must(dim_layers.reach(fixture->region, &fixture->root, &old, &error), &error);
-	must(dim_layers.reach(fixture->region, root, &new, &error), &error);
+	must(dim_layers.reach(fixture->region, &fixture->root, &old, NULL, &error), &error);
+	must(dim_layers.reach(fixture->region, root, &new, NULL, &error), &error);
 	assert_int_equal(dim_blocks_reserve(&new, count), 0);
 	for (size_t i = 0; i < count; i++)
 		new.items[new.count++] = retired[i];

@@ -49,8 +49,8 @@ static void every_flipped_bit_of_the_directory_is_found(void **state)
 		for (uint64_t bit = 0; bit < POOL_PAGE_BYTES * 8; bit++) {
 			flip(pages[i], bit);
 			assert_int_equal(open_root(&fixture.root, &error), RGM_ECORRUPT);
-			assert_int_equal(
-				dim_layers.reach(fixture.region, &fixture.root, &blocks, &error),
+			assert_int_equal(dim_layers.reach(fixture.region, &fixture.root, &blocks,
+						 NULL, &error),
 				RGM_ECORRUPT);
 			assert_int_equal(blocks.count, 0);
 			assert_true(check().problems > 0);

@@ -33,14 +33,16 @@
 
 static const struct content data = {"data", 6, 3 * 4096, 40};
 static const struct content other = {"other", 2, 4096, 50};
+static const struct content before = {"before", 2, 4096, 60}; /* not changed in this run */
 
 enum window {
 	PUBLISH, /* a commit that replaces everything */
 	RECLAIM, /* a scan, and everything that it frees */
 	CREATE,  /* a dimension more: the catalog, names, a publication */
 	DROP,    /* and one less */
+	FIRST, /* the first change of a region in a run: its live allocation, and the dirty mark */
 };
-static const char *const window_names[] = {"publish", "reclaim", "create", "drop"};
+static const char *const window_names[] = {"publish", "reclaim", "create", "drop", "first"};
 
 /* Shared with the manager's process. */
 struct gate {
@@ -118,6 +120,9 @@ static void walk(struct stage *stage, struct rgm_writer *writer)
 		break;
 	case DROP:
 		instance_drop(stage->instance, "other");
+		break;
+	case FIRST:
+		prepare(stage->instance, "before", 2);
 		break;
 	}
 }
@@ -247,38 +252,48 @@ struct watch {
 	} parts[8];
 	size_t count;
 	char *copy;
+	const char *awaited; /* an object that is not there yet; NULL: none */
 };
 
-static void watch_part(
+static bool watch_part(
 	struct watch *watch, const struct instance *instance, const char *what, size_t most)
 {
 	char path[128];
 	snprintf(path, sizeof path, "/dev/shm/regionmgr.%s.%s", instance->id, what);
 	int file = open(path, O_RDONLY | O_CLOEXEC);
-	if (file < 0)
-		return;
-	off_t end = lseek(file, 0, SEEK_END);
+	off_t end = file < 0 ? 0 : lseek(file, 0, SEEK_END);
+	if (end <= 0) {
+		close(file);
+		return false;
+	}
 	size_t bytes = (size_t)end < most ? (size_t)end : most;
 	void *base = mmap(NULL, bytes, PROT_READ, MAP_SHARED, file, 0);
 	close(file);
 	REQUIRE(base != MAP_FAILED);
 	watch->parts[watch->count++] = (struct part){base, bytes};
+	return true;
 }
 
-static void watch_open(struct watch *watch, const struct instance *instance)
+static void watch_open(struct watch *watch, const struct instance *instance, enum window window)
 {
 	*watch = (struct watch){.copy = calloc(1, WATCH_MAX)};
 	REQUIRE(watch->copy);
+	watch->awaited = window == FIRST ? "r.1" : NULL;
 	/* Header, ring, bitmap and first blocks of the table; allocations; the book. */
 	watch_part(watch, instance, "table", 36 * 4096);
-	watch_part(watch, instance, "r.1", 2 * 4096);
+	if (window != FIRST)
+		watch_part(watch, instance, "r.1", 2 * 4096);
 	watch_part(watch, instance, "r.2", 2 * 4096);
 }
 
-static bool watch_changed(struct watch *watch)
+static bool watch_changed(struct watch *watch, const struct instance *instance)
 {
 	bool changed = false;
 	char *copy = watch->copy;
+	if (watch->awaited && watch_part(watch, instance, watch->awaited, 2 * 4096)) {
+		watch->awaited = NULL;
+		changed = true;
+	}
 	for (size_t i = 0; i < watch->count; i++) {
 		const struct part *part = &watch->parts[i];
 		if (memcmp(copy, part->base, part->bytes) != 0) {
@@ -324,14 +339,18 @@ static void check_set(const struct stage *stage)
 	struct rgm_status status;
 	instance_status(stage->instance, &status);
 	REQUIRE_EQUAL(status.refused, 0);
-	if (stage->window == CREATE)
+	if (stage->window == FIRST)
+		REQUIRE_EQUAL(status.dimensions, 3);
+	else if (stage->window == CREATE)
 		REQUIRE(status.dimensions == 2 || status.dimensions == 3);
 	else if (stage->window == DROP)
 		REQUIRE(status.dimensions == 2 || status.dimensions == 1);
 	else
 		REQUIRE_EQUAL(status.dimensions, 2);
-	if (status.dimensions == 2 || stage->window == CREATE)
+	if (status.dimensions == 2 || stage->window == CREATE || stage->window == FIRST)
 		REQUIRE_EQUAL(generation_of(stage->instance, &other), 1);
+	if (stage->window == FIRST)
+		REQUIRE_EQUAL(generation_of(stage->instance, &before), 1);
 }
 
 /* The manager is dead: take over, look, and leave an instance as new. */
@@ -382,11 +401,11 @@ static size_t record(struct stage *stage, uint32_t *points, uint32_t *ret_instru
 	uint32_t instructions = 0;
 	size_t count = 0;
 	stage_open(stage);
-	watch_open(&watch, stage->instance);
-	watch_changed(&watch);
+	watch_open(&watch, stage->instance, stage->window);
+	watch_changed(&watch, stage->instance);
 	while (step(stage)) {
 		instructions++;
-		if (watch_changed(&watch) && count < POINTS_MAX)
+		if (watch_changed(&watch, stage->instance) && count < POINTS_MAX)
 			points[count++] = instructions;
 	}
 	watch_close(&watch);
@@ -430,6 +449,8 @@ static void die_everywhere(struct instance *instance, enum window window)
 	REQUIRE(stage.gate != MAP_FAILED);
 	instance->daemon = false;
 	instance_start(instance); /* for its id */
+	if (window == FIRST)
+		instance_put(instance, &before, 1);
 	instance_stop(instance);
 	size_t count = record(&stage, points, &instructions);
 	REQUIRE(count > 0);
@@ -462,6 +483,11 @@ static void test_drop(void **state)
 	die_everywhere(*state, DROP);
 }
 
+static void test_first_change(void **state)
+{
+	die_everywhere(*state, FIRST);
+}
+
 int main(void)
 {
 	if (SUPPORT_RACE_BUILD)
@@ -472,9 +498,11 @@ int main(void)
 #if !SUPPORT_ASAN /* an instrumented program takes ten times as many steps */
 		PREPARED_TEST(test_create),
 		PREPARED_TEST(test_drop),
+		PREPARED_TEST(test_first_change),
 #endif
 	};
 	(void)test_create;
 	(void)test_drop;
+	(void)test_first_change;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

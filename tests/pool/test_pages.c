@@ -168,9 +168,40 @@ static void step_grow(struct pages *pages, struct model *model)
 	model->pages += count;
 }
 
+#define MODEL_WORDS (MODEL_MAX / BITMAP_WORD_BITS + 1)
+
+/* The bits go to memory of ours, or back; or the set ends and another one takes over what the bits say. */
+static struct pages *step_elsewhere(struct pages *pages, uint64_t *ours, bool *is_ours)
+{
+	struct pages_info info;
+
+	if (!*is_ours) {
+		memset(ours, 0, MODEL_WORDS * sizeof(*ours));
+		pages_move(pages, ours);
+		*is_ours = true;
+		return pages;
+	}
+	if (seed_below(&random_state, 2) == 0) {
+		pages_move(pages, ours); /* where they are: nothing happens */
+		pages_move(pages, NULL);
+		memset(ours, 0xff, MODEL_WORDS * sizeof(*ours));
+		*is_ours = false;
+		return pages;
+	}
+	pages_info(pages, &info);
+	pages_destroy(pages);
+	pages = pages_create(MODEL_MAX);
+	assert_non_null(pages);
+	assert_int_equal(pages_adopt(pages, ours, MODEL_MAX + 1), -E2BIG);
+	assert_int_equal(pages_adopt(pages, ours, info.pages), 0);
+	return pages;
+}
+
 static void against_the_model(void **state)
 {
 	static struct model model;
+	static uint64_t ours[MODEL_WORDS];
+	bool is_ours = false;
 	struct pages *pages = pages_create(MODEL_MAX);
 
 	(void)state;
@@ -191,6 +222,8 @@ static void against_the_model(void **state)
 			step_grow(pages, &model);
 		else
 			step_free_run(pages, &model);
+		if (step % 20 == 0)
+			pages = step_elsewhere(pages, ours, &is_ours);
 		compare(pages, &model);
 	}
 	pages_destroy(pages);

@@ -88,9 +88,14 @@ static void show_log(const struct instance *instance)
 		fclose(log);
 }
 
-static void start_daemon(struct instance *instance)
+void instance_begin(struct instance *instance)
 {
 	instance->process = child_start(become_daemon, instance);
+}
+
+static void start_daemon(struct instance *instance)
+{
+	instance_begin(instance);
 	struct rgm_control_options options = {.size = sizeof options, .socket = instance->socket};
 	uint64_t until = support_now_ms() + SUPPORT_LIMIT_MS;
 	for (;;) {

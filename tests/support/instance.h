@@ -29,6 +29,8 @@ struct instance {
 void instance_prepare(struct instance *instance, bool daemon);
 /* Start the manager and wait until it serves; again after a stop. */
 void instance_start(struct instance *instance);
+/* Start regionmgrd, and do not wait for anything. */
+void instance_begin(struct instance *instance);
 /* Start it only to see it fail: its code and sentence (embedded). */
 int instance_start_fails(struct instance *instance, struct rgm_error *error);
 /* Clean stop: it has to succeed and leave no name in /dev/shm. */
