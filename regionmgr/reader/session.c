@@ -93,7 +93,8 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 	if (rc == 0) {
 		session->table = table;
 		session->table_bytes = reply->table_bytes;
-		rc = os_map(files[1], reply->segment_bytes, true, &segment);
+		rc = reader_cells_create(
+			files[1], reply->segment_bytes, &session->cells, &session->here, &segment);
 	}
 	close(files[0]);
 	close(files[1]);
@@ -111,7 +112,8 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 		session->table->layout_version != IPC_LAYOUT_VERSION ||
 		session->segment->layout_version != IPC_LAYOUT_VERSION ||
 		ipc_segment_bytes(reply->slots, reply->holds) > reply->segment_bytes ||
-		reply->slots < 2 || reply->holds == 0 || reply->place >= session->table->places ||
+		reply->slots < 2 || reply->slots > IPC_MAX_SLOTS + 1 || reply->holds == 0 ||
+		reply->place >= session->table->places ||
 		session->table->revoked_offset + sizeof(uint64_t) * session->table->places >
 			reply->table_bytes)
 		return pool_fail(error, RGM_EPROTOCOL,
@@ -149,11 +151,7 @@ static int prepare(struct rgm_session *session)
 	session->places = calloc(session->mapping_capacity, sizeof *session->places);
 	session->open_slots = calloc(session->slot_capacity, sizeof *session->open_slots);
 	session->hold_used = calloc(session->hold_capacity, sizeof *session->hold_used);
-	pthread_mutex_lock(&sessions_lock);
-	session->here = reader_cell_create();
-	pthread_mutex_unlock(&sessions_lock);
-	if (!session->mappings || !session->places || !session->open_slots || !session->hold_used ||
-		!session->here)
+	if (!session->mappings || !session->places || !session->open_slots || !session->hold_used)
 		return -ENOMEM;
 	*session->here = 1;
 	store32_release(&session->segment->slots_used, 1);
@@ -173,9 +171,11 @@ static void dismantle(struct rgm_session *session)
 		os_unmap(session->table, session->table_bytes);
 	if (session->socket >= 0)
 		close(session->socket);
-	pthread_mutex_lock(&sessions_lock);
-	reader_cell_destroy(session->here);
-	pthread_mutex_unlock(&sessions_lock);
+	if (session->cells) {
+		pthread_mutex_lock(&sessions_lock);
+		reader_cell_give(session->cells, session->here);
+		pthread_mutex_unlock(&sessions_lock);
+	}
 	free(session->open_slots);
 	free(session->hold_used);
 	pthread_mutex_destroy(&session->lock);
