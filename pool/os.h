@@ -84,9 +84,14 @@ int os_map_alone(int file, size_t bytes, void **ret_base);
 int os_populate(void *base, size_t bytes);
 /* Map zeros over [base, base + bytes), which are whole pages: async-signal-safe. */
 int os_map_zeros(void *base, size_t bytes, bool writable);
-/* A page of private memory that a forked child finds full of zeros; where the kernel has no
- * MADV_WIPEONFORK, as it was. Undone by os_release() with its size, 4096. */
-int os_page_wiped_on_fork(void **ret_page);
+/*
+ * `private_bytes` (whole pages) of private memory and, right behind them, the file from offset 0 as by
+ * os_map(), writable. The private memory reads as zero, costs nothing where it was never touched, and a
+ * forked child finds it full of zeros; where the kernel has no MADV_WIPEONFORK, as it was. The two are undone
+ * apart, in any order: by os_release() and os_unmap(). In the race build they are not neighbours.
+ */
+int os_map_behind(
+	int file, size_t bytes, size_t private_bytes, void **ret_private, void **ret_base);
 /* A file in memory with no name elsewhere than in /proc, close-on-exec. */
 int os_memory_file(const char *name, uint64_t bytes, int *ret_file);
 

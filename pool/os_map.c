@@ -72,6 +72,30 @@ int os_map(int file, size_t bytes, bool writable, void **ret_base)
 	return 0;
 }
 
+int os_map_behind(int file, size_t bytes, size_t private_bytes, void **ret_private, void **ret_base)
+{
+	char *range, *base;
+	int rc;
+
+	if (bytes == 0 || bytes > SIZE_MAX - private_bytes)
+		return -EINVAL;
+	range = mmap(NULL, private_bytes + bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (range == MAP_FAILED)
+		return -errno;
+	base = range + private_bytes;
+	if (mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) ==
+		MAP_FAILED) {
+		rc = -errno;
+		munmap(range, private_bytes + bytes);
+		return rc;
+	}
+	(void)madvise(range, private_bytes, MADV_WIPEONFORK);
+	*ret_private = range;
+	*ret_base = base;
+	return 0;
+}
+
 void os_unmap(const void *base, size_t bytes)
 {
 	if (base != NULL)
@@ -128,17 +152,6 @@ int os_map_zeros(void *base, size_t bytes, bool writable)
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
 
 	return mmap(base, bytes, protection, flags, -1, 0) != MAP_FAILED ? 0 : -errno;
-}
-
-int os_page_wiped_on_fork(void **ret_page)
-{
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (page == MAP_FAILED)
-		return -errno;
-	(void)madvise(page, 4096, MADV_WIPEONFORK);
-	*ret_page = page;
-	return 0;
 }
 
 int os_memory_file(const char *name, uint64_t bytes, int *ret_file)

@@ -212,6 +212,24 @@ int os_map(int file, size_t bytes, bool writable, void **ret_base)
 	return bytes == 0 ? -EINVAL : attach(file, bytes, ret_base);
 }
 
+int os_map_behind(int file, size_t bytes, size_t private_bytes, void **ret_private, void **ret_base)
+{
+	void *private = mmap(
+		NULL, private_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int rc;
+
+	if (private == MAP_FAILED)
+		return -errno;
+	(void)madvise(private, private_bytes, MADV_WIPEONFORK);
+	rc = os_map(file, bytes, true, ret_base);
+	if (rc != 0) {
+		munmap(private, private_bytes);
+		return rc;
+	}
+	*ret_private = private;
+	return 0;
+}
+
 void os_unmap(const void *base, size_t bytes)
 {
 	struct object **at;

@@ -2,7 +2,7 @@
 /*
  * Forks of a process that reads.
  *
- * Sections: slots, and the word `here` of a session, stand in cells: pieces of pages that the kernel
+ * Sections: slots, and the word `here` of a session, stand in cells (cells.c): memory that the kernel
  * gives to a forked child as zeros, also to one that no handler saw. That tells every call, the inlined
  * ones included, that this is not the process that attached. Where the kernel refuses to wipe pages, the
  * fork handler does it.
@@ -50,64 +50,6 @@ int reader_fail_forked(struct rgm_error *error)
 	pool_hint(error, "call rgm_session_attach() in the child; holds taken before the fork stay "
 			 "readable");
 	return RGM_EFORKED;
-}
-
-/* --- Cells ------------------------------------------------------------------------------------ */
-
-#define CELL_BYTES 64u
-#define PAGE_BYTES 4096u
-#define PAGE_CELLS (PAGE_BYTES / CELL_BYTES)
-
-/* Under sessions_lock. Pages are kept for good: as many as were ever needed at once. In a child, cells
- * that it inherited stay taken until it closes what stood in them. */
-static struct cells {
-	struct cells *next;
-	uint64_t used; /* a bit a cell */
-	char *page;
-} * all_cells;
-
-static_assert(PAGE_CELLS == 64, "a bit a cell");
-
-static struct cells *add_cells(void)
-{
-	struct cells *cells = calloc(1, sizeof *cells);
-	void *page;
-	if (!cells)
-		return NULL;
-	if (os_page_wiped_on_fork(&page)) {
-		free(cells);
-		return NULL;
-	}
-	cells->page = page;
-	cells->next = all_cells;
-	all_cells = cells;
-	return cells;
-}
-
-void *reader_cell_create(void)
-{
-	struct cells *cells = all_cells;
-	while (cells && cells->used == UINT64_MAX)
-		cells = cells->next;
-	if (!cells)
-		cells = add_cells();
-	if (!cells)
-		return NULL;
-	unsigned place = (unsigned)__builtin_ctzll(~cells->used);
-	cells->used |= 1ull << place;
-	return memset(cells->page + (size_t)place * CELL_BYTES, 0, CELL_BYTES);
-}
-
-void reader_cell_destroy(void *cell)
-{
-	for (struct cells *cells = all_cells; cell && cells; cells = cells->next) {
-		size_t offset = (size_t)((uintptr_t)cell - (uintptr_t)cells->page);
-		if (offset >= PAGE_BYTES)
-			continue;
-		memset(cell, 0, CELL_BYTES);
-		cells->used &= ~(1ull << offset / CELL_BYTES);
-		return;
-	}
 }
 
 /* --- Tokens ----------------------------------------------------------------------------------- */
@@ -259,8 +201,7 @@ static void after_fork_child(void)
 	urcu_bp_after_fork_child();
 	urcu_bp_call_rcu_after_fork_child();
 	guard_after_fork();
-	for (const struct cells *cells = all_cells; cells; cells = cells->next)
-		memset(cells->page, 0, PAGE_BYTES);
+	reader_cells_clear();
 	for (struct rgm_session *session = sessions; session; session = session->next) {
 		if (session->socket >= 0)
 			close(session->socket);

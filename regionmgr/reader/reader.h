@@ -6,6 +6,7 @@
  *   news      what a sleeper is woken for                                    (wait.c)
  *   mapping   one region's window in this process                            (map.c)
  *   slot      one thread's word in the segment                               (slot.c)
+ *   cell      64 bytes that are zero in a forked child: a slot, or `here`    (cells.c)
  *   hold      one claim on (dimension, version), shared by its views         (hold.c)
  *   token     who forked while holds were alive                              (fork.c)
  *
@@ -13,8 +14,8 @@
  * the library is called with user code in between. rgm_pin, rgm_unpin, rgm_find and opening a view take
  * neither.
  *
- * Forked children: slots and `here` stand in cells of memory that the kernel wipes on fork (fork.c).
- * Where they are zero this process is not the one that attached, and nothing is stored in the segment.
+ * Forked children: slots and `here` stand in cells of memory that the kernel wipes on fork. Where they are
+ * zero this process is not the one that attached, and nothing is stored in the segment.
  */
 #ifndef READER_READER_H
 #define READER_READER_H
@@ -68,6 +69,7 @@ struct mapping {
 };
 
 struct token;
+struct cells;
 
 struct rgm_hold {
 	struct rgm_session *session;
@@ -95,6 +97,7 @@ struct rgm_session {
 	uint64_t table_bytes;
 	struct ipc_segment *segment;
 	uint64_t segment_bytes;
+	struct cells *cells;    /* in front of the segment */
 	uint32_t slot_capacity; /* slot 0 is the library's own */
 	uint32_t hold_capacity;
 	struct ipc_slot *slots;  /* in the segment */
@@ -131,23 +134,24 @@ struct rgm_session {
 /* A slot: a cell that is wiped on fork. All of it is written by the library, by the slot's own thread or
  * before it is known to it; at detach by who detaches, when no thread uses the slot any more. */
 struct rgm_slot {
-	/* Layout 1 (inline.h): what pins and unpins of every program compiled so far read. `word` is
-	 * NULL where each of them is to come to the library: fence form, race build, session detached.
-	 * `revoked` points at a word that no version reaches while only an unpin is to: a nested
-	 * section, a view in a guarded session. */
+	/* Layout 1 (inline.h): what pins and unpins of every program compiled so far read. Both are
+	 * NULL where each of them is to come to the library: fence form, race build, session detached;
+	 * else `revoked` is `limit`. */
 	struct rgm_slot_words words;
 	/* The word in the segment, whatever the form. NULL: a forked child, or detached. */
 	struct ipc_slot *claim;
 	struct slot_state *state; /* NULL: a forked child */
 	const struct ipc_table *table;
-	const uint64_t *revoked;    /* this session's word, also where words.revoked is another */
+	const uint64_t *revoked; /* this session's word */
+	/* What an unpin compares with: that word, or one that no version reaches, so that more is done
+	 * than to leave: a nested section, a view in a guarded session. */
+	const uint64_t *limit;
 	const struct place *places; /* the session's */
 } __attribute__((aligned(64)));
 
 static_assert(offsetof(struct rgm_slot, words) == 0, "slot layout 1");
-static_assert(offsetof(struct rgm_slot_words, word) == 0, "slot layout 1");
-static_assert(offsetof(struct rgm_slot_words, current) == 8, "slot layout 1");
-static_assert(offsetof(struct rgm_slot_words, revoked) == 16, "slot layout 1");
+static_assert(offsetof(struct rgm_slot_words, current) == 0, "slot layout 1");
+static_assert(offsetof(struct rgm_slot_words, revoked) == 8, "slot layout 1");
 static_assert(sizeof(struct rgm_slot) == 64, "a slot is a cell");
 
 /* The rest of a slot, which forked children inherit: private to its thread, but for `session`. */
@@ -155,6 +159,7 @@ struct slot_state {
 	struct rgm_slot *slot;
 	struct rgm_session *session; /* NULL: detached under this thread */
 	struct slot_state *next;     /* the thread's other slots */
+	struct cells *cells;         /* the slot is one of them */
 	uint32_t index;
 	uint32_t nested;       /* sections within the outermost one */
 	bool guarded;          /* this section opened a view in a guarded session: */
@@ -291,9 +296,18 @@ extern pthread_mutex_t sessions_lock;
 bool reader_tokens_alive(struct rgm_session *session, uint64_t first, uint64_t last);
 /* Close the probes, at detach. Under session.lock. */
 void reader_free_tokens(struct rgm_session *session);
-/* A cell of 64 bytes of zeros, which it is again in every forked child. NULL: no memory. Under
- * sessions_lock. */
-void *reader_cell_create(void);
-void reader_cell_destroy(void *cell); /* NULL is allowed */
+
+/* --- cells.c --- */
+/* Map a session's segment with its cells in front, of which one, for `here`, is taken already. The mapping
+ * of the segment is the caller's, for os_unmap(). -errno. */
+int reader_cells_create(int file, uint64_t segment_bytes, struct cells **ret_cells,
+	uint64_t **ret_here, void **ret_segment);
+/* The cell of a slot: 64 bytes of zeros, which they are again in every forked child, and so far in front of
+ * the slot's word as layout 1 says. Under sessions_lock. */
+void *reader_cell_take(struct cells *cells, uint32_t slot);
+/* It is given back; behind the last one the cells are unmapped. Under sessions_lock. */
+void reader_cell_give(struct cells *cells, void *cell);
+/* What the kernel did already where it can, in a forked child. Under sessions_lock. */
+void reader_cells_clear(void);
 
 #endif

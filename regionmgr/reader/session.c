@@ -114,7 +114,8 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 	if (rc == 0) {
 		session->table = table;
 		session->table_bytes = reply->table_bytes;
-		rc = os_map(files[1], reply->segment_bytes, true, &segment);
+		rc = reader_cells_create(
+			files[1], reply->segment_bytes, &session->cells, &session->here, &segment);
 	}
 	close(files[0]);
 	close(files[1]);
@@ -133,7 +134,8 @@ static int map_handles(struct rgm_session *session, const struct ipc_attach_repl
 		session->segment->layout_version != IPC_LAYOUT_VERSION ||
 		session->table->max_dimensions > IPC_MAX_DIMENSIONS ||
 		ipc_segment_bytes(reply->slots, reply->holds) > reply->segment_bytes ||
-		reply->slots < 2 || reply->holds == 0 || reply->place >= session->table->places ||
+		reply->slots < 2 || reply->slots > IPC_MAX_SLOTS + 1 || reply->holds == 0 ||
+		reply->place >= session->table->places ||
 		session->table->revoked_offset + sizeof(uint64_t) * session->table->places >
 			reply->table_bytes)
 		return pool_fail(error, RGM_EPROTOCOL,
@@ -174,6 +176,7 @@ static int make_arrays(struct rgm_session *session)
 	session->hold_used = calloc(session->hold_capacity, sizeof *session->hold_used);
 	if (!session->open_slots || !session->hold_used)
 		return -ENOMEM;
+	*session->here = 1;
 	store32_release(&session->segment->slots_used, 1);
 	atomic_store_explicit(
 		&session->swept, load64_acquire(&session->table->dropped), memory_order_relaxed);
@@ -192,9 +195,11 @@ static void dismantle(struct rgm_session *session)
 		os_unmap(session->table, session->table_bytes);
 	if (session->socket >= 0)
 		close(session->socket);
-	pthread_mutex_lock(&sessions_lock);
-	reader_cell_destroy(session->here);
-	pthread_mutex_unlock(&sessions_lock);
+	if (session->cells) {
+		pthread_mutex_lock(&sessions_lock);
+		reader_cell_give(session->cells, session->here);
+		pthread_mutex_unlock(&sessions_lock);
+	}
 	free(session->open_slots);
 	free(session->hold_used);
 	pthread_mutex_destroy(&session->lock);
@@ -232,12 +237,7 @@ static int begin_session(const struct talk *talk, const struct rgm_attach_option
 	session->socket = talk->socket;
 	session->timeout_ms = talk->timeout_ms;
 	memcpy(session->socket_path, talk->socket_path, sizeof session->socket_path);
-	pthread_mutex_lock(&sessions_lock);
-	session->here = reader_cell_create();
-	pthread_mutex_unlock(&sessions_lock);
-	if (session->here)
-		*session->here = 1;
-	int rc = session->here ? reader_mappings_create(session) : -ENOMEM;
+	int rc = reader_mappings_create(session);
 	if (rc == 0)
 		rc = rgm_watch_forks();
 	if (rc)

@@ -11,9 +11,17 @@
 #include "regionmgr/reader/reader.h"
 
 /* No version reaches it: an unpin that compares with it comes to the library. */
-static const uint64_t beyond = INT64_MAX;
+static const uint64_t beyond = UINT64_MAX;
 
 /* --- The hot path ----------------------------------------------------------------------------- */
+
+/* Programs see it too where they do more than to call. */
+static void set_limit(struct rgm_slot *slot, const uint64_t *limit)
+{
+	slot->limit = limit;
+	if (slot->words.revoked)
+		slot->words.revoked = limit;
+}
 
 /* Everything but the usual case of inline.h: fence form, race build, nested, forked, detached. */
 static __attribute__((noinline)) int pin_unusual(struct rgm_slot *slot)
@@ -22,12 +30,13 @@ static __attribute__((noinline)) int pin_unusual(struct rgm_slot *slot)
 	if (__builtin_expect(claim == NULL, 0))
 		return slot_forked(slot) ? RGM_EFORKED : -EINVAL;
 	if (__builtin_expect(load64_relaxed(&claim->word) == 0, 1)) {
-		/* A session in membarrier form has `word`; the race build has its own in there. */
-		ipc_section_enter(slot->table, claim, slot->words.word != NULL);
+		/* The slots of a session in membarrier form have it; the race build has its own in
+		 * there. */
+		ipc_section_enter(slot->table, claim, slot->words.current != NULL);
 		return 0;
 	}
 	slot->state->nested++;
-	slot->words.revoked = &beyond;
+	set_limit(slot, &beyond);
 	return 0;
 }
 
@@ -59,11 +68,11 @@ static int unpin_marked(struct rgm_slot *slot, uint64_t version)
 	if (state->nested) {
 		state->nested--;
 		if (!state->nested && !state->guarded)
-			slot->words.revoked = slot->revoked;
+			set_limit(slot, slot->revoked);
 		return 0;
 	}
 	bool revoked = slot_revoked(slot, version);
-	slot->words.revoked = slot->revoked;
+	set_limit(slot, slot->revoked);
 	ipc_section_exit(slot->claim);
 	int rc = section_damage(state);
 	return revoked ? RGM_EREVOKED : rc;
@@ -75,7 +84,7 @@ static __attribute__((noinline)) int unpin_unusual(struct rgm_slot *slot)
 		return slot_forked(slot) ? RGM_EFORKED : -EINVAL;
 	uint64_t version = slot_version(slot);
 	/* 0, outside, is below all of them. */
-	if (__builtin_expect(ipc_section_revoked(slot->words.revoked, version), 0))
+	if (__builtin_expect(ipc_section_revoked(slot->limit, version), 0))
 		return unpin_marked(slot, version);
 	ipc_section_exit(slot->claim);
 	return 0;
@@ -105,7 +114,7 @@ void slot_saw_guarded(struct rgm_slot *slot)
 		return;
 	state->guarded = true;
 	state->hits = guard_hits();
-	slot->words.revoked = &beyond;
+	set_limit(slot, &beyond);
 }
 
 /* --- Opening and closing ---------------------------------------------------------------------- */
@@ -123,7 +132,7 @@ static void retire_slot(struct slot_state *state)
 		return;
 	if (!reader_forked(session->here)) {
 		ipc_section_exit(&session->slots[state->index]);
-		state->slot->words.word = NULL;
+		state->slot->words = (struct rgm_slot_words){NULL, NULL};
 		state->slot->claim = NULL;
 	}
 	session->open_slots[state->index] = NULL;
@@ -138,7 +147,7 @@ static void close_slot(struct slot_state *state)
 	retire_slot(state);
 	if (session)
 		pthread_mutex_unlock(&session->lock);
-	reader_cell_destroy(state->slot);
+	reader_cell_give(state->cells, state->slot);
 	free(state);
 }
 
@@ -177,12 +186,14 @@ static void fill_slot(struct slot_state *state)
 	slot->state = state;
 	slot->table = session->table;
 	slot->claim = &session->slots[state->index];
-	slot->words.current = &session->table->current;
-	slot->words.revoked = slot->revoked = session->revoked;
+	slot->limit = slot->revoked = session->revoked;
 	slot->places = session->places;
 #ifndef POOL_RACE_BUILD
-	if (session->membarrier)
-		slot->words.word = &slot->claim->word;
+	if (session->membarrier) {
+		assert((char *)slot->claim == (char *)slot + RGM_WORD_DISTANCE);
+		slot->words.current = &session->table->current;
+		slot->words.revoked = session->revoked;
+	}
 #endif
 }
 
@@ -192,16 +203,13 @@ static int register_slot(struct rgm_session *session, struct slot_state *state)
 	int rc = find_index(session, &state->index);
 	if (rc)
 		return rc;
-	state->slot = reader_cell_create();
-	if (!state->slot)
-		return -ENOMEM;
 	state->session = session;
 	state->next = pthread_getspecific(thread_key);
 	rc = -pthread_setspecific(thread_key, state);
-	if (rc) {
-		reader_cell_destroy(state->slot);
+	if (rc)
 		return rc;
-	}
+	state->cells = session->cells;
+	state->slot = reader_cell_take(session->cells, state->index);
 	fill_slot(state);
 	session->open_slots[state->index] = state;
 	/* Before the slot's first section: see `slots_used` in ipc/slot.h. */

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Follow the fast path of functions in a disassembly, and say what is on it.
 
-usage: fast_path.py FILE FUNCTION=MOST…
+usage: fast_path.py FILE FUNCTION=MOST[,LOADS,STORES]…
 
 Reads x86-64 code by objdump. From the function's first instruction both ways of every conditional jump are
 followed. A way that calls, or jumps to another function, is not the fast path; every other one, up to its
 ret, is. There has to be one; none may have a locked instruction, a fence, an xchg with memory, or more
-instructions than MOST, nor may it come to an instruction twice.
+instructions than MOST, nor may it come to an instruction twice. It may have at most LOADS and STORES;
+the load of the address to return to is not counted.
 """
 import re
 import subprocess
@@ -50,6 +51,26 @@ def forbidden(mnemonic, operands):
     return None
 
 
+def accesses(mnemonic, operands):
+    """How many loads and how many stores an instruction makes: the last operand is the one written to."""
+    if mnemonic in PADDING or mnemonic.startswith(("lea", "j", "call", "ret")):
+        return 0, 0
+    parts = re.findall(r"(?:[^,(]|\([^)]*\))+", operands)
+    in_memory = ["(" in one or bool(re.match(r"(%[a-z]s:|0x|\d)", one.strip())) for one in parts]
+    stack = (1 if mnemonic.startswith("pop") else 0, 1 if mnemonic.startswith("push") else 0)
+    if not any(in_memory):
+        return stack
+    if not in_memory[-1]:
+        return 1, 0
+    if mnemonic.startswith("push"):
+        return 1, 1
+    if mnemonic.startswith(("mov", "vmov", "set")):
+        return 0, 1
+    if mnemonic.startswith(("cmp", "test", "bt", "mul", "imul", "div", "idiv")):
+        return 1, 0
+    return 1 + stack[0], 1
+
+
 def ways(body, at=0, seen=()):
     """Every way from an index to a ret without a call, as lists of instructions."""
     taken = []
@@ -79,16 +100,21 @@ def main():
     path, failures = sys.argv[1], 0
     found = functions(path)
     for wanted in sys.argv[2:]:
-        name, most = wanted.split("=")
+        name, limits = wanted.split("=")
+        most, *most_accesses = (int(number) for number in limits.split(","))
         fast = ways(found[name]) if found.get(name) else []
         if not fast:
             print("%s: no path without a call" % name)
             failures += 1
         for way in fast:
-            print("%s: %d instructions" % (name, len(way)))
+            counts = [sum(both) for both in zip(*(accesses(*one[1:]) for one in way))]
+            print("%s: %d instructions, %d loads, %d stores" % (name, len(way), *counts))
             bad = [why for why in (forbidden(*one[1:]) for one in way) if why]
-            if len(way) > int(most):
+            if len(way) > most:
                 bad.append("more than %s instructions" % most)
+            for there, limit, what in zip(counts, most_accesses, ("loads", "stores")):
+                if there > limit:
+                    bad.append("more than %d %s" % (limit, what))
             for why in bad:
                 print("%s: %s is on the fast path" % (name, why))
                 failures += 1

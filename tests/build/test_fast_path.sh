@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a section costs, counted in the installed library and in programs compiled against the installed
 # headers: on the way through rgm_pin(), rgm_unpin() and rgm_layers_refresh() there is no call, no locked
-# instruction, no fence, and no more instructions than there were.
+# instruction, no fence, and no more instructions, loads and stores than there were.
 source "$(dirname "$0")/common.sh"
 cc=${RGM_TEST_CC:-cc}
 cmake=${RGM_TEST_CMAKE:-cmake}
@@ -12,7 +12,7 @@ command -v objdump > /dev/null || fail "objdump is not there (binutils)"
 
 "$cmake" --install "${RGM_TEST_BUILD_DIR:?}" --prefix "$tmp/prefix" > "$tmp/install.log"
 library=$(find "$tmp/prefix" -name 'libregionmgr.so.0')
-python3 "$follow" "$library" rgm_pin=14 rgm_unpin=11 || fail "the library's functions"
+python3 "$follow" "$library" rgm_pin=13,4,1 rgm_unpin=10,3,1 || fail "the library's functions"
 
 # Functions of their own, and all three in a row as in a worker's loop.
 cat > "$tmp/x.c" << 'C'
@@ -50,7 +50,7 @@ int section(struct rgm_slot *slot, struct rgm_layers *layers)
 C
 cp "$tmp/x.c" "$tmp/x.cc"
 strict=(-Wall -Wextra -Wpedantic -Wconversion -Werror "-I$tmp/prefix/include")
-counts=(one_pin=14 one_unpin=11 one_refresh=13 section=42)
+counts=(one_pin=13,4,1 one_unpin=10,3,1 one_refresh=12,4,3 section=39)
 count=0
 
 # compile COMPILER SOURCE FLAGS…: what the compiler makes of the inlined bodies.
@@ -68,7 +68,7 @@ compile()
 	"$compiler" "$@" "${strict[@]}" -O2 -DRGM_NO_INLINE -c "$file" -o "$tmp/x.o"
 	nm -u "$tmp/x.o" | grep -q 'rgm_unpin$' || fail "RGM_NO_INLINE does not call rgm_unpin"
 	! nm "$tmp/x.o" | grep -q ' [TtWw] rgm_' || fail "$compiler defines a function of the library"
-	expect 1 'no path without a call' python3 "$follow" "$tmp/x.o" one_pin=14
+	expect 1 'no path without a call' python3 "$follow" "$tmp/x.o" one_pin=13
 	count=$((count + 1))
 }
 for standard in c99 c11 c17; do
@@ -87,6 +87,8 @@ int locked(void) { __atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST); return 0; }
 int fenced(void) { __asm__ volatile("mfence" ::: "memory"); return 0; }
 int stored(void) { __atomic_store_n(&word, 1, __ATOMIC_SEQ_CST); return 0; }
 int longer(void) { word = 1; __asm__ volatile("inc %eax; inc %eax; inc %eax; inc %eax"); return 0; }
+int reads(long *x) { x[0] = x[1] + x[2]; __asm__ volatile("cmpq $0, 8(%0); push 16(%0)" : : "r"(x)); return 0; }
+int writes(long *x) { __asm__ volatile("incq 8(%0); movq $1, (%0); pop %%rax" : : "r"(x) : "rax"); return 0; }
 C
 "$cc" -O2 -c "$tmp/bad.c" -o "$tmp/bad.o"
 expect 1 'a locked instruction is on' python3 "$follow" "$tmp/bad.o" locked=9
@@ -94,3 +96,8 @@ expect 1 'a fence is on' python3 "$follow" "$tmp/bad.o" fenced=9
 expect 1 'is locked is on' python3 "$follow" "$tmp/bad.o" stored=9
 expect 1 'more than 5 instructions' python3 "$follow" "$tmp/bad.o" longer=5
 expect 1 'no path' python3 "$follow" "$tmp/bad.o" missing=5
+python3 "$follow" "$tmp/bad.o" reads=9,4,2 writes=9,2,2 || fail "loads and stores are counted wrong"
+expect 1 'more than 3 loads' python3 "$follow" "$tmp/bad.o" reads=9,3,2
+expect 1 'more than 1 stores' python3 "$follow" "$tmp/bad.o" reads=9,4,1
+expect 1 'more than 1 loads' python3 "$follow" "$tmp/bad.o" writes=9,1,2
+expect 1 'more than 1 stores' python3 "$follow" "$tmp/bad.o" writes=9,2,1

@@ -147,6 +147,48 @@ static void test_few_files(void **state)
 	instance_wait_readers(instance, 0);
 }
 
+/* Attach with so much more address space than there is in use. Nothing is left of it. */
+static bool attach_within(struct instance *instance, const struct rlimit *limit, uint64_t more)
+{
+	struct rgm_attach_options options = {.size = sizeof options, .socket = instance->socket};
+	const uint64_t wiped_kb = support_wiped_kb();
+	const unsigned mappings = support_mappings("regionmgr.");
+	struct rlimit lowered = *limit;
+	struct rgm_session *session = NULL;
+	struct rgm_error error;
+	unsigned long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "re");
+	REQUIRE(statm && fscanf(statm, "%lu", &pages) == 1);
+	fclose(statm);
+	lowered.rlim_cur = pages * 4096 + more;
+	REQUIRE_EQUAL(setrlimit(RLIMIT_AS, &lowered), 0);
+	int rc = rgm_session_attach(instance->name, &options, &session, &error);
+	setrlimit(RLIMIT_AS, limit);
+	REQUIRE(rc == 0 || rc == -ENOMEM);
+	REQUIRE(rc != 0 || support_wiped_kb() > wiped_kb);
+	rgm_session_detach(session);
+	REQUIRE_EQUAL(support_wiped_kb(), wiped_kb);
+	REQUIRE_EQUAL(support_mappings("regionmgr."), mappings);
+	return rc == 0;
+}
+
+/* Table, cells, segment and the books: each of them is once what there is no room for. */
+static void little_at_attach(struct instance *instance, const struct rlimit *limit)
+{
+	const uint64_t step = 16384;
+	uint64_t low = 0, high = (4ull << 30) / step;
+	REQUIRE(attach_within(instance, limit, high * step));
+	while (low + 1 < high) {
+		uint64_t middle = low + (high - low) / 2;
+		if (attach_within(instance, limit, middle * step))
+			high = middle;
+		else
+			low = middle;
+	}
+	for (uint64_t less = 1; less <= 150 && less < high; less++)
+		attach_within(instance, limit, (high - less) * step);
+}
+
 static void little_space(struct child *parent, void *context)
 {
 	struct instance *instance = context;
@@ -162,6 +204,7 @@ static void little_space(struct child *parent, void *context)
 	REQUIRE_ERROR(rgm_map(reader.session, "data", &error), -ENOMEM, &error);
 	REQUIRE(error.hint[0]);
 	setrlimit(RLIMIT_AS, &limit);
+	little_at_attach(instance, &limit);
 	reader_map(&reader, "data");
 	REQUIRE_EQUAL(reader_generation(&reader, &data), 1);
 	reader_close(&reader);

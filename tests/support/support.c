@@ -168,6 +168,22 @@ unsigned support_mappings(const char *text)
 	return count;
 }
 
+uint64_t support_wiped_kb(void)
+{
+	char line[1024];
+	uint64_t kb = 0, sum = 0;
+	FILE *maps = fopen("/proc/self/smaps", "re");
+	REQUIRE(maps);
+	while (fgets(line, sizeof line, maps)) {
+		if (strncmp(line, "Size:", 5) == 0)
+			kb = strtoull(line + 5, NULL, 10);
+		if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " wf"))
+			sum += kb;
+	}
+	fclose(maps);
+	return sum;
+}
+
 bool support_has_peerpidfd(void)
 {
 	int pair[2], pidfd = -1;

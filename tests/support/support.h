@@ -96,6 +96,8 @@ unsigned support_open_deleted(void);
 bool support_has_peerpidfd(void);
 /* Mappings of this process whose line in /proc/self/maps holds the text. */
 unsigned support_mappings(const char *text);
+/* Address space of this process that a forked child finds wiped, in KiB. */
+uint64_t support_wiped_kb(void);
 
 /* --- Children --------------------------------------------------------------------------------- */
 

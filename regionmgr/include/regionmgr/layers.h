@@ -121,10 +121,11 @@ RGM_API int rgm_layers_refresh_called(
 RGM_INLINE int rgm_layers_refresh(
 	struct rgm_slot *slot_, struct rgm_layers *layers_, struct rgm_error *error_)
 {
-	const uint64_t *word_ = ((const struct rgm_slot_words *)(const void *)slot_)->word;
+	const struct rgm_slot_words *words_ = (const struct rgm_slot_words *)(const void *)slot_;
 
-	if (__builtin_expect(word_ == NULL || layers_->slot != slot_ ||
-				     layers_->version != __atomic_load_n(word_, __ATOMIC_RELAXED),
+	if (__builtin_expect(words_->current == NULL || layers_->slot != slot_ ||
+				     layers_->version !=
+					     __atomic_load_n(rgm_word_(words_), __ATOMIC_RELAXED),
 		    0))
 		return rgm_layers_refresh_called(slot_, layers_, error_);
 	layers_->leaf = NULL;
