@@ -75,11 +75,13 @@ struct ipc_table {
 	uint64_t
 		allocated_bytes; /*  104  atomic: from the start; the rest of the object is a hole */
 	uint8_t reserved3[16];   /*  112 */
-	/* Manager stores (release), readers load (acquire): a version's ring entry and all it leads to
-	 * are visible to who loads its number. */
-	uint64_t current; /*  128  atomic */
 	/* Version of the newest drop: readers unmap what is gone. Stored before `current`. */
-	uint64_t dropped;      /*  136  atomic */
+	uint64_t dropped; /*  128  atomic */
+	/* Manager stores (release), readers load (acquire): a version's ring entry and all it leads to
+	 * are visible to who loads its number. Not where a cache line begins, as slot words stand: one
+	 * of them would have the same place in its page, and a load of `current` behind a store there
+	 * is taken for a load of what was stored, and done again. */
+	uint64_t current;      /*  136  atomic */
 	uint8_t reserved1[48]; /*  144 */
 	/* Changes with every publish and change of state, after `current`; readers sleep on it (futex), with
 	 * the bit of the value that they saw: ipc_news_bit(). Manager alone. */
@@ -154,8 +156,9 @@ static_assert(offsetof(struct ipc_table, heap_offset) == 72, "table header");
 static_assert(offsetof(struct ipc_table, revoked_offset) == 88, "table header");
 static_assert(offsetof(struct ipc_table, places) == 96, "table header");
 static_assert(offsetof(struct ipc_table, allocated_bytes) == 104, "table header");
-static_assert(offsetof(struct ipc_table, current) == 128, "current has a cache line");
-static_assert(offsetof(struct ipc_table, dropped) == 136, "table header");
+static_assert(offsetof(struct ipc_table, dropped) == 128, "table header");
+static_assert(offsetof(struct ipc_table, current) == 136, "in a cache line with dropped");
+static_assert(offsetof(struct ipc_table, current) % 64 != 0, "where no slot word can be");
 static_assert(offsetof(struct ipc_table, news) == 192, "news has a cache line");
 static_assert(sizeof(struct ipc_ring_entry) == 16, "ring entry");
 static_assert(sizeof(struct ipc_top) == 32, "top block");

@@ -34,14 +34,21 @@ struct rgm_slot_words {
  * first, and the slot is read when the word was just written. */
 #define RGM_WORD_DISTANCE 524224
 
+/** Compilers put what leads to such a call out of the usual way, on which no jump is taken then. */
+#if defined(__GNUC__)
+#define RGM_UNUSUAL __attribute__((__cold__))
+#else
+#define RGM_UNUSUAL
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /** rgm_pin() and rgm_unpin() as the library does them, under names that have no body here: where the
  * bodies go on when there is more to do than the usual. */
-RGM_API int rgm_pin_called(struct rgm_slot *slot);
-RGM_API int rgm_unpin_called(struct rgm_slot *slot);
+RGM_API RGM_UNUSUAL int rgm_pin_called(struct rgm_slot *slot);
+RGM_API RGM_UNUSUAL int rgm_unpin_called(struct rgm_slot *slot);
 
 #ifdef __cplusplus
 }

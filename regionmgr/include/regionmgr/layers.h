@@ -114,7 +114,7 @@ RGM_API uint32_t rgm_crc32c(uint32_t crc, const void *data, size_t bytes);
 RGM_API uint32_t rgm_crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t bytes_b);
 
 /** rgm_layers_refresh() as the library does it: see rgm_pin_called(). */
-RGM_API int rgm_layers_refresh_called(
+RGM_API RGM_UNUSUAL int rgm_layers_refresh_called(
 	struct rgm_slot *slot, struct rgm_layers *layers, struct rgm_error *error);
 
 #if defined(RGM_INLINE_BODIES)
