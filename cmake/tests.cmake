@@ -2,7 +2,7 @@
 #
 # Tests, found by their names: tests/<area>/test_<x>.{c,sh,py} is the test test_<area>_<x>.
 #
-# A test is quick unless one of its first lines says otherwise: `label: torture` (or crash, fuzz,
+# A test is quick unless one of its first lines says otherwise: `label: torture` (or slow, crash, fuzz,
 # long, models) in a comment. `serial: yes` keeps other tests from running beside it. Exit code 77 means
 # skipped; a reason is given by a line `SKIP <test>: <reason>`, also for a part of a test.
 #

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# label: slow
 # What a section costs, counted in the installed library and in programs compiled against the installed
 # headers: on the way through rgm_pin(), rgm_unpin() and rgm_layers_refresh() there is no call, no locked
 # instruction, no fence, and no more instructions, loads and stores than there were.

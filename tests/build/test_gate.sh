@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# label: slow
 # check.sh and demo.sh themselves, in a copy of the tree's frame where dpkg-query, apt-get, id, sudo,
 # cmake and ctest are played by scripts.
 source "$(dirname "$0")/common.sh"

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# label: slow
 """Bad input from the world: a full disk, damaged and foreign region files, few descriptors, another
 protocol. Each is one clear sentence and the right exit code, and changes nothing."""
 

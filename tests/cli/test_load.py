@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# label: slow
 """Loading: files, folders, tar streams, standard input; and everything that must be refused with
 nothing changed."""
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /*
  * Names and locks that outsiders take away or put something else in the place of, under a manager that
  * lives or while it is down. Locks decide who serves, never a number in a file; who is attached reads on;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /* serial: yes */
 /*
  * The protocol of ipc/slot.h by the code that keeps it, and nothing around it: table, sessions and reclaim

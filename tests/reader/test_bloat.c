@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /*
  * What an old reader costs, in pages, exactly: never more than its version reaches, however often that is
  * overwritten; all of it once nothing of it is current any more; and nothing when the reader has gone.

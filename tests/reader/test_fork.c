@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /*
  * Forks of a reader: sections do not cross them and the child can do no harm; holds do cross them, and
  * last until the parent has released them and nobody who descends from the fork can read through them.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /*
  * Policies `warn` and `limit`: a reader that is stopped for good, inside a section or with holds, costs
  * what its version sees and is told of; `limit` takes it back while it is stopped. When it goes on it is

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /*
  * Policy `kill`: the process that lags is ended, by its pidfd, and no other; where that cannot be done
  * what it sees is taken back, and the log says why.

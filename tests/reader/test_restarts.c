@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /* serial: yes */
 /* The restarts of restarts.h, a few of them: RGM_TEST_RESTARTS in each case. */
 #define _GNU_SOURCE 1

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* label: slow */
 /* The numbers of storm.h, small; and a manager that runs out of descriptors. */
 #define _GNU_SOURCE 1
 
