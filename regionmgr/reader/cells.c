@@ -2,10 +2,9 @@
 /*
  * Cells: a session's memory that is zero in every forked child, right in front of its segment.
  *
- *   cells                   segment
- *   | here | 0 | 1 | 2 | …  |  …         | header, 4096 bytes | word 0 | word 1 | …
- *   ^          ^       ^    ^                                 ^
- *   0          128     262,2508 KiB                           512 KiB + 64
+ *   cells                                 segment
+ *   | here | 0 | 1 | 2 | …  |  never used | 4096 bytes of header | word 0 | word 1 | …
+ *   0          128          262,272       508 KiB                         512 KiB + 64
  *
  * Each cell has the 64 bytes of a slot in the segment, so a slot's cell and its word are everywhere
  * RGM_WORD_DISTANCE apart, in each session of every process: programs compiled long ago count on it
