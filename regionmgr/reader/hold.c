@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ipc/guard.h"
 #include "pool/error.h"
 #include "regionmgr/reader/reader.h"
 
@@ -186,9 +187,7 @@ int rgm_hold_release(struct rgm_hold *hold)
 	if (reader_forked(session->here))
 		return RGM_EFORKED;
 	pthread_mutex_lock(&session->lock);
-	int rc = __atomic_load_n(&hold->mapping->damage, __ATOMIC_RELAXED) == hold->damage
-	                 ? 0
-	                 : RGM_EIO;
+	int rc = guard_count(&hold->mapping->damage) == hold->damage ? 0 : RGM_EIO;
 	if (--hold->views == 0) {
 		struct rgm_hold **place =
 			&session->buckets[bucket_of(hold->dimension, hold->version)];
