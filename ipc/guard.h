@@ -27,8 +27,8 @@ int guard_install(void);
 /*
  * Guard [base, base + bytes). `whole`: replace all of it at the first fault (a small segment), else
  * the faulting page alone, until there were so many that the process would run out of mappings.
- * `writable` says how the zero pages are mapped. `damage` is counted up (relaxed) before the access
- * goes on. -ENOSPC when GUARD_MAX ranges are there.
+ * `writable` says how the zero pages are mapped. `damage` is counted up before any thread can
+ * read the zeros. -ENOSPC when GUARD_MAX ranges are there.
  */
 int guard_add(const void *base, size_t bytes, bool whole, bool writable, uint64_t *damage);
 /* Stop guarding; before the range is unmapped. */
@@ -39,7 +39,9 @@ void guard_remove(const void *base);
 void guard_before_fork(void);
 void guard_after_fork(void);
 
-/* How many faults were repaired in this process so far, in any range. */
+/* A range's damage, or the faults repaired in this process so far in any range. If it is what it was before
+ * some reads, by this thread, of what is guarded, then these read no zeros of the guard's. */
+uint64_t guard_count(const uint64_t *damage);
 uint64_t guard_hits(void);
 
 #endif

@@ -28,9 +28,9 @@ void files_close(int file);
  * somebody in to drop what fills it. So what stays open for long is refused while so many are free.
  */
 enum files_reserve {
-	FILES_RESERVE_CLIENT = 16,
-	FILES_RESERVE_SESSION = 32,
-	FILES_RESERVE_REGION = 48,
+	FILES_RESERVE_CLIENT = 8,
+	FILES_RESERVE_SESSION = 16,
+	FILES_RESERVE_REGION = 24,
 };
 /* `file` is new: RGM_ELIMIT with a sentence about `what` if it leaves fewer; the caller closes it. */
 int files_check_reserve(

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ipc/guard.h"
 #include "pool/error.h"
 #include "regionmgr/reader/reader.h"
 
@@ -198,9 +199,7 @@ int rgm_hold_release(struct rgm_hold *hold)
 	if (reader_forked(session->here))
 		return revoked ? RGM_EREVOKED : RGM_EFORKED;
 	pthread_mutex_lock(&session->lock);
-	int rc = 0;
-	if (__atomic_load_n(&hold->mapping->damage, __ATOMIC_RELAXED) != hold->damage)
-		rc = RGM_EIO;
+	int rc = guard_count(&hold->mapping->damage) == hold->damage ? 0 : RGM_EIO;
 	if (revoked)
 		rc = RGM_EREVOKED;
 	if (--hold->views == 0) {
