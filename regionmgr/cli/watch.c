@@ -204,21 +204,20 @@ static void compare(const struct watch_look *before, const struct watch_look *no
 	size_t i = 0, j = 0;
 
 	while (i < before->count || j < now->count) {
-		uint64_t gone = i < before->count ? before->rows[i].dimension.id : UINT64_MAX;
-		uint64_t here = j < now->count ? now->rows[j].dimension.id : UINT64_MAX;
+		const struct watch_row *old = i < before->count ? &before->rows[i] : NULL;
+		const struct watch_row *row = j < now->count ? &now->rows[j] : NULL;
 
-		if (gone < here) {
-			const struct watch_row *old = &before->rows[i++];
-
-			if (old->watched != 0)
+		if (row == NULL || (old != NULL && old->dimension.id < row->dimension.id)) {
+			i++;
+			if (old != NULL && old->watched != 0)
 				tell(context, WATCH_DROPPED, now->version, old, old);
-		} else if (here < gone) {
-			const struct watch_row *row = &now->rows[j++];
-
+		} else if (old == NULL || row->dimension.id < old->dimension.id) {
+			j++;
 			if (row->watched != 0)
 				tell(context, WATCH_CREATED, row->changed, row, NULL);
 		} else {
-			const struct watch_row *old = &before->rows[i++], *row = &now->rows[j++];
+			i++;
+			j++;
 
 			/* of one that got a NAME by a rename, or lost it, that is told too */
 			if (row->watched != 0 || old->watched != 0)

@@ -143,7 +143,8 @@ class Descriptors(Case):
             self.assertEqual(result.code, FAILED)
             self.assertIn("RLIMIT_NOFILE is 56", result.message)
             self.assertLessEqual(len(result.message.splitlines()), 2)
-            self.assertGreater(made, 4)
+            # a race build needs more of them for each
+            self.assertGreater(made, 1 if os.environ.get("RGM_TEST_RACE_BUILD") == "1" else 4)
             self.assertEqual(len(self.ctl("list", env=env).rows()), made)
             # what is left is enough for everything else; with room again everything works
             self.ctl("load", "d1", "/etc/hostname", env=env)

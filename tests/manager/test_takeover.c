@@ -7,8 +7,10 @@
 
 #include "tests/support/instance.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -377,19 +379,45 @@ static void test_damaged_table(void **state)
 	}
 }
 
+/* The regular files of a folder into another one, which is made; NULL: remove them and the folder. */
+static void copy_folder(const char *from, const char *to)
+{
+	char path[512];
+	DIR *folder = opendir(from);
+	REQUIRE(folder);
+	if (to)
+		REQUIRE_EQUAL(mkdir(to, 0700), 0);
+	for (struct dirent *entry; (entry = readdir(folder));) {
+		if (entry->d_type != DT_REG)
+			continue;
+		if (!to) {
+			REQUIRE_EQUAL(unlinkat(dirfd(folder), entry->d_name, 0), 0);
+			continue;
+		}
+		snprintf(path, sizeof path, "%s/%s", to, entry->d_name);
+		int in = openat(dirfd(folder), entry->d_name, O_RDONLY | O_CLOEXEC);
+		int out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		REQUIRE(in >= 0 && out >= 0);
+		while (sendfile(out, in, NULL, 1 << 20) > 0)
+			;
+		close(in);
+		close(out);
+	}
+	closedir(folder);
+	if (!to)
+		REQUIRE_EQUAL(rmdir(from), 0);
+}
+
 /* Another manager with the same identity: the copy of a folder. */
 static void test_copied_folder(void **state)
 {
 	struct instance *instance = *state;
 	struct instance copy = *instance;
 	struct rgm_error error;
-	char command[256];
 	instance_put(instance, &one, 1);
 	int length = snprintf(copy.folder, sizeof copy.folder, "%.50s.copy", instance->folder);
 	REQUIRE(length > 5);
-	snprintf(command, sizeof command, "cp -r '%s' '%s' && rm -f '%s/control.sock'",
-		instance->folder, copy.folder, copy.folder);
-	REQUIRE_EQUAL(system(command), 0);
+	copy_folder(instance->folder, copy.folder);
 	length = snprintf(copy.socket, sizeof copy.socket, "%s/control.sock", copy.folder);
 	REQUIRE(length > 5);
 	copy.daemon = false;
@@ -400,8 +428,7 @@ static void test_copied_folder(void **state)
 	instance_put(instance, &one, 2);
 	restart(instance);
 	REQUIRE_EQUAL(generation_of(instance, &one), 2);
-	snprintf(command, sizeof command, "rm -r '%s'", copy.folder);
-	REQUIRE_EQUAL(system(command), 0);
+	copy_folder(copy.folder, NULL);
 }
 
 #define DAEMON_TEST(function)                                                                      \

@@ -314,7 +314,8 @@ static void test_stopped(void **state)
 	struct instance *instance = *state;
 	struct crowd crowd = {.instance = instance};
 	struct reader reader;
-	uint64_t version = instance_put(instance, &data, 1);
+	uint64_t version;
+	instance_put(instance, &data, 1);
 	struct child child = child_start(sleep_elsewhere, &crowd);
 	child_expect(&child, 's');
 	child_signal(&child, SIGSTOP);
