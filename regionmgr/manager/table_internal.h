@@ -44,7 +44,7 @@ struct table {
 	uint32_t name_count_bits;
 	uint64_t top_page, top_count, top_born;
 	uint64_t names_page, names_count, names_born;
-	bool names_doubtful; /* the next version replaces them */
+	bool names_doubtful;             /* the next version replaces them */
 	uint64_t *leaf_page, *leaf_born; /* by leaf */
 
 	/* Per ring entry. busy: somebody may see the version there (set by publish, cleared by
