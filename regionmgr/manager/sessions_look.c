@@ -175,6 +175,7 @@ void sessions_each(struct sessions *sessions, uint64_t after, size_t most,
 			.revoked = s->revoked,
 			.warned = s->warned,
 			.killed_ns = s->killed_ns};
+		tell_damage(s);
 		sort_view(&view);
 		look.view = view;
 		each(context, &look);

@@ -437,7 +437,6 @@ int takeover_finish(
 		.catalog = catalog,
 		/* The last manager may have died behind the end of a clean stop. */
 		.catalog_changes = catalog->header.state != CATALOG_RUNNING};
-	uint64_t started = os_now_ns();
 	int rc = prepare(&takeover, error);
 	for (uint32_t i = 0; rc == 0 && i < catalog->header.count; i++) {
 		rc = take_record(&takeover, &catalog->records[i], error);
@@ -451,7 +450,8 @@ int takeover_finish(
 		manager_log(manager, RGM_LOG_INFO, "takeover",
 			MANAGER_FIELDS({"readers", NULL, sessions_count(manager->sessions)},
 				{"dimensions", NULL, takeover.served},
-				{"us", NULL, (os_now_ns() - started) / 1000}),
+				/* since this manager was asked to open */
+				{"us", NULL, (os_now_ns() - manager->started_monotonic_ns) / 1000}),
 			"what a dead manager left is taken over: %zu dimensions, %u readers",
 			takeover.served, sessions_count(manager->sessions));
 	for (size_t i = 0; i < takeover.unknown_count; i++)

@@ -15,6 +15,7 @@
 #include "pool/bitmap.h"
 #include "pool/live.h"
 #include "pool/os.h"
+#include "tests/pool/seed.h"
 
 static char name[64];
 static struct pool_region_options kept;
@@ -487,6 +488,49 @@ static void half_made(void **state)
 	pool_region_close(region);
 }
 
+/* Words of another's making, in the header and among the bits: refused, or good to go on with. */
+static void any_damage(void **state)
+{
+	static char copy[3 * PAGE];
+	uint64_t random = seed_get("pool/live");
+	unsigned int taken = 0;
+	char *base;
+
+	(void)state;
+	leave_dirty("f", 700);
+	base = (char *)look_into(sizeof(copy));
+	memcpy(copy, base, sizeof(copy));
+	for (int round = 0; round < 1000; round++) {
+		struct pool_region *region = NULL;
+		struct rgm_error error = {0};
+		bool published;
+
+		memcpy(base, copy, sizeof(copy));
+		for (uint64_t words = 1 + seed_below(&random, 3); words > 0; words--) {
+			uint64_t word = seed_next(&random) >> seed_below(&random, 64);
+			size_t at = seed_below(&random, 3) != 0 ? PAGE + seed_below(&random, 300)
+			                                        : seed_below(&random, 80);
+			memcpy(base + at / 8 * 8, &word, sizeof(word));
+		}
+		if (pool_region_take_over(folder, "f", &kept, &region, &published, &error) != 0) {
+			assert_true(strlen(error.message) > 10);
+			continue;
+		}
+		taken++;
+		for (int step = 0; step < 10; step++) {
+			uint64_t count = 1 + seed_below(&random, 900);
+			uint64_t page = allocate(region, count);
+
+			check_info(region);
+			if (step % 3 != 0)
+				pool_region_free(region, page, count);
+		}
+		pool_region_close(region);
+	}
+	assert_in_range(taken, 100, 990);
+	os_unmap(base, sizeof(copy));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -503,6 +547,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(growth_not_recorded, setup, teardown),
 		cmocka_unit_test_setup_teardown(map_pages_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_made, setup, teardown),
+		cmocka_unit_test_setup_teardown(any_damage, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("pool/live", tests, NULL, NULL);
