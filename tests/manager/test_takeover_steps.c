@@ -74,8 +74,7 @@ static void be_reader(struct child *parent, void *context)
 	child_expect(parent, 'p');
 	must(rgm_pin(reader.slot), NULL);
 	child_say(parent, 'p');
-	char word;
-	while ((word = child_hear(parent)) == 'l') {
+	while (child_hear(parent) == 'l') {
 		REQUIRE_EQUAL(slot_generation(reader.slot, &data), 2);
 		REQUIRE_EQUAL(hold_generation(hold, &data), 1);
 		child_say(parent, 'l');
