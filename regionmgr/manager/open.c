@@ -297,9 +297,11 @@ static int start(
 	if (rc)
 		return rc;
 	dimensions_look_at_orphans(manager, false);
+	/* From its first moment the server's thread ends sessions, and their names go with them. */
+	manager->leave_names = false;
 	rc = server_start(manager, error);
-	if (rc == 0)
-		manager->leave_names = false;
+	if (rc)
+		manager->leave_names = taken;
 	return rc;
 }
 

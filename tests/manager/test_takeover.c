@@ -265,6 +265,28 @@ static void test_readers_die_meanwhile(void **state)
 	WAIT_UNTIL(instance_segments(instance) == 0);
 }
 
+/* All of them dead before the next manager comes: the first thing that it does is to end them, and their
+ * names go, too. */
+static void test_names_of_the_dead(void **state)
+{
+	struct instance *instance = *state;
+	struct child children[24];
+	instance_put(instance, &one, 1);
+	for (int round = 0; round < 10; round++) {
+		for (int i = 0; i < 24; i++)
+			children[i] = child_start(stay_pinned, instance);
+		for (int i = 0; i < 24; i++)
+			child_expect(&children[i], 'p');
+		REQUIRE_EQUAL(instance_segments(instance), 24);
+		instance_kill(instance);
+		for (int i = 0; i < 24; i++)
+			child_kill(&children[i]);
+		instance_start(instance);
+		instance_wait_readers(instance, 0);
+		WAIT_UNTIL(instance_segments(instance) == 0);
+	}
+}
+
 /* --- What cannot be taken over ---------------------------------------------------------------- */
 
 /* `what`: the name's end; "s.": of the first session there is. */
@@ -444,6 +466,7 @@ int main(void)
 		DAEMON_TEST(test_sections_and_holds),
 		DAEMON_TEST(test_no_growth),
 		DAEMON_TEST(test_readers_die_meanwhile),
+		DAEMON_TEST(test_names_of_the_dead),
 		DAEMON_TEST(test_lost_names),
 		DAEMON_TEST(test_lost_allocation),
 		DAEMON_TEST(test_damaged_table),
