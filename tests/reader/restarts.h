@@ -180,16 +180,8 @@ struct restarts_crew {
 	struct restarts_process processes[RESTARTS_PROCESSES];
 	uint64_t number;
 	unsigned killed, stopped, double_kills;
-	bool any_stopped;
-	unsigned takeovers, most_takeovers; /* while somebody was stopped, without a break */
+	unsigned takeovers, most_takeovers; /* since nothing was retired */
 };
-
-static inline void restarts_takeover(struct restarts_crew *crew)
-{
-	crew->takeovers = crew->any_stopped ? crew->takeovers + 1 : 0;
-	if (crew->takeovers > crew->most_takeovers)
-		crew->most_takeovers = crew->takeovers;
-}
 
 /* A process that ended by itself found something wrong, and has said what. */
 static inline void restarts_watch(const struct child *child)
@@ -209,6 +201,12 @@ static inline void restarts_start(
 	crew->children[which] = child_start(restarts_process, &crew->processes[which]);
 }
 
+static inline void restarts_wake(struct restarts_crew *crew)
+{
+	for (unsigned i = 0; i < RESTARTS_PROCESSES; i++)
+		child_signal(&crew->children[i], SIGCONT);
+}
+
 /* A death and a new process, or a stop; those that were stopped before go on. */
 static inline void restarts_hit(struct restarts *restarts, struct restarts_crew *crew)
 {
@@ -223,12 +221,9 @@ static inline void restarts_hit(struct restarts *restarts, struct restarts_crew 
 	case 1:
 		child_signal(child, SIGSTOP);
 		crew->stopped++;
-		crew->any_stopped = true;
 		break;
 	default:
-		for (unsigned i = 0; i < RESTARTS_PROCESSES; i++)
-			child_signal(&crew->children[i], SIGCONT);
-		crew->any_stopped = false;
+		restarts_wake(crew);
 	}
 }
 
@@ -251,7 +246,7 @@ static inline void restarts_round(struct restarts *restarts, struct restarts_cre
 	support_sleep_ms((unsigned)support_below(&restarts->seed, patient ? 1200 : 40));
 	restarts_hit(restarts, crew);
 	instance_kill(instance);
-	restarts_takeover(crew);
+	crew->takeovers++;
 	restarts_nobody(restarts);
 	restarts_hit(restarts, crew);
 	/* Killed again before it serves, or while it takes over, or just afterwards. */
@@ -259,11 +254,27 @@ static inline void restarts_round(struct restarts *restarts, struct restarts_cre
 		instance_begin(instance);
 		support_sleep_ms((unsigned)support_below(&restarts->seed, 12));
 		instance_kill(instance);
+		crew->takeovers++;
 		crew->double_kills++;
 	}
 	instance_start(instance);
 	for (unsigned i = 0; i < RESTARTS_PROCESSES; i++)
 		restarts_watch(&crew->children[i]);
+}
+
+/* Nothing changes for a while, readers go on: what is retired is free then. */
+static inline void restarts_rest(struct restarts *restarts, struct restarts_crew *crew)
+{
+	struct writer_board *board = &restarts->board->writer;
+	struct rgm_status status;
+	__atomic_store_n(&board->pause, 1, __ATOMIC_RELEASE);
+	restarts_wake(crew);
+	WAIT_UNTIL(__atomic_load_n(&board->paused, __ATOMIC_ACQUIRE) == 1);
+	WAIT_UNTIL((instance_status(restarts->instance, &status), status.retired_bytes == 0));
+	__atomic_store_n(&board->pause, 0, __ATOMIC_RELEASE);
+	if (crew->takeovers > crew->most_takeovers)
+		crew->most_takeovers = crew->takeovers;
+	crew->takeovers = 0;
 }
 
 /* What is allocated is live, nobody is left, and no name that has no owner. */
@@ -286,9 +297,9 @@ static inline void restarts_settle(struct instance *instance, uint64_t *ret_byte
 	REQUIRE(instance_shm_names(instance) <= 2 + status.dimensions);
 }
 
-/* Files have room for all that can be in view at once, and did not grow for each manager. What a load had
- * set aside (16 MiB, of which it used little) when its manager died is kept by whoever looks at anything
- * older. */
+/* Files have room for all that can be in view at once, and do not grow any more. What a load had set aside
+ * (16 MiB, of which it used little) when its manager died is kept by whoever looks at anything older, under
+ * the next manager too if that died before. */
 static inline void restarts_bounds(
 	struct restarts *restarts, const struct restarts_crew *crew, uint64_t bytes)
 {
@@ -296,8 +307,8 @@ static inline void restarts_bounds(
 	uint64_t one = restarts_a.layers * restarts_a.bytes + restarts_b.layers * restarts_b.bytes;
 	uint64_t views = RESTARTS_PROCESSES * RESTARTS_THREADS * 2 + RESTARTS_PROCESSES + 4;
 	uint64_t generation = restarts->writer.a, again;
-	uint64_t arenas = 2 * (crew->most_takeovers + 4) * (16ull << 20);
-	print_message("  region files: %llu KiB; at most %u takeovers under one that was stopped\n",
+	uint64_t arenas = (crew->most_takeovers + 4) * (16ull << 20);
+	print_message("  region files: %llu KiB; at most %u takeovers in a row\n",
 		(unsigned long long)bytes >> 10, crew->most_takeovers);
 	REQUIRE(bytes <= one * views + arenas + arenas / 16 + 8 * (2 << 20));
 	for (int i = 0; i < 10; i++) {
@@ -335,10 +346,13 @@ static inline void restarts_run(struct restarts *restarts)
 		   2 * RESTARTS_PROCESSES * RESTARTS_THREADS);
 	for (unsigned round = 0; round < restarts->rounds; round++) {
 		restarts_round(restarts, &crew);
+		if (round % 10 == 9)
+			restarts_rest(restarts, &crew);
 		restarts_watch(&writer);
 	}
 	if (restarts->revokes)
 		WAIT_UNTIL(__atomic_load_n(&board->revoked, __ATOMIC_RELAXED) > 0);
+	restarts_rest(restarts, &crew);
 	__atomic_store_n(&board->writer.stop, 1, __ATOMIC_RELEASE);
 	child_expect(&writer, 's');
 	for (unsigned i = 0; i < RESTARTS_PROCESSES; i++) {

@@ -30,6 +30,7 @@ struct writer {
 	/* Shared with the test. */
 	struct writer_board {
 		uint64_t stop; /* atomic, as all of them */
+		uint64_t pause, paused;
 		uint64_t acknowledged, cut, applied;
 	} * board;
 };
@@ -265,6 +266,12 @@ static inline void writer_run(struct child *parent, void *context)
 	struct writer *writer = context;
 	struct writer_board *board = writer->board;
 	while (!__atomic_load_n(&board->stop, __ATOMIC_ACQUIRE)) {
+		uint64_t pause = __atomic_load_n(&board->pause, __ATOMIC_ACQUIRE);
+		__atomic_store_n(&board->paused, pause, __ATOMIC_RELEASE);
+		if (pause) {
+			support_sleep_ms(1);
+			continue;
+		}
 		/* Readers are to see a generation of both, or one more of the first. */
 		if (writer->a == writer->b)
 			writer_advance(writer, &restarts_a, &writer->a);
