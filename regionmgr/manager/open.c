@@ -315,9 +315,11 @@ static void dismantle(struct rgm_manager *manager)
 	sessions_destroy(manager->sessions);
 	if (manager->registry)
 		registry_destroy(manager);
-	table_destroy(manager->table);
+	/* While the table's claim keeps the manager of a copied folder away; its own name is gone then, too. */
 	if (manager->has_names && !manager->leave_names)
 		takeover_remove_names(manager);
+	manager->leave_names = true;
+	table_destroy(manager->table);
 	/* A process that was cloned without fork handlers has copies of both. */
 	if (manager->lock_file >= 0) {
 		os_unlock(manager->lock_file);
@@ -363,7 +365,8 @@ int rgm_manager_open(const struct rgm_manager_options *options, struct rgm_manag
 	if (rc == 0)
 		rc = take_catalog(manager, &catalog, error);
 	if (rc == 0) {
-		manager->has_names = true;
+		/* What another manager left stays until it is known that nobody can go on with it. */
+		manager->has_names = manager->leave_names = true;
 		rc = start(manager, &catalog, error);
 	}
 	catalog_free(&catalog);
@@ -393,6 +396,8 @@ int rgm_manager_close(struct rgm_manager *manager, struct rgm_error *error)
 	int rc = dimensions_close(manager, error);
 	if (rc == 0)
 		rc = catalog_write(manager, CATALOG_STOPPED, NULL, error);
+	/* What could not be saved can be taken over. */
+	manager->leave_names = rc != 0;
 	manager_log(manager, RGM_LOG_INFO, "stop",
 		MANAGER_FIELDS({"instance", manager->instance, 0}), "instance '%s' %s",
 		manager->instance, rc ? "stopped with an error" : "stopped cleanly");

@@ -383,6 +383,9 @@ void reclaim_release_all(struct reclaim *reclaim)
 	pthread_mutex_lock(&reclaim->lock);
 	take_pushed(reclaim);
 	take_kept(reclaim);
+	/* One may have been left in the middle of a look: its front was kept for readers. */
+	for (struct retired *batch = reclaim->waiting.first; batch; batch = batch->next)
+		batch->looked = 0;
 	sessions_view_free(&reclaim->view);
 	reclaim->own = NULL;
 	free_unseen(reclaim, UINT64_MAX, SIZE_MAX);

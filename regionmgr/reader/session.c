@@ -339,9 +339,13 @@ int rgm_session_info(
 	for (size_t i = 0; i < sizeof session->table->instance_id; i++)
 		snprintf(&info.instance_id[2 * i], 3, "%02x", session->table->instance_id[i]);
 	pthread_mutex_lock(&session->lock);
-	info.version = reader_own_enter(session);
-	info.dimensions = ipc_table_top(session->table, info.version)->dimension_count;
-	reader_own_exit(session);
+	bool void_now;
+	do { /* What was taken back meanwhile says nothing. */
+		info.version = reader_own_enter(session);
+		info.dimensions = ipc_table_top(session->table, info.version)->dimension_count;
+		void_now = ipc_section_revoked(session->revoked, info.version);
+		reader_own_exit(session);
+	} while (void_now);
 	info.mapped = session->mapped;
 	info.manager_alive = reader_go_on(session, NULL) == 0;
 	pthread_mutex_unlock(&session->lock);

@@ -203,13 +203,19 @@ static uint32_t look_inside(struct wait *wait)
 {
 	READER_NOT_CANCELLED;
 	struct rgm_session *session = wait->session;
-	wait->found = wait->seen;
-	wait->found.events = 0;
+	uint64_t version;
+	uint32_t events;
+	bool void_now;
 	pthread_mutex_lock(&session->lock);
-	uint64_t version = reader_own_enter(session);
-	const struct ipc_top *top = ipc_table_top(session->table, version);
-	uint32_t events = wait->name ? find_one(wait, top) : find_any(wait, top, version);
-	reader_own_exit(session);
+	do { /* What was taken back meanwhile says nothing. */
+		wait->found = wait->seen;
+		wait->found.events = 0;
+		version = reader_own_enter(session);
+		const struct ipc_top *top = ipc_table_top(session->table, version);
+		events = wait->name ? find_one(wait, top) : find_any(wait, top, version);
+		void_now = ipc_section_revoked(session->revoked, version);
+		reader_own_exit(session);
+	} while (void_now);
 	pthread_mutex_unlock(&session->lock);
 	if (wait->name)
 		events |= compare_one(&wait->seen, &wait->found);

@@ -389,6 +389,30 @@ static void test_steps_lose_nothing(void **state)
 	bare_detach(manager, &reader);
 }
 
+/* The end comes while a large batch is being looked at, which a reader sees all of: nothing stays allocated
+ * for the next manager. */
+static void test_end_within_a_look(void **state)
+{
+	struct fixture *fixture = *state;
+	struct rgm_manager *manager = fixture->manager;
+	struct dimension *dimension = fixture->dimensions[0];
+	struct bare_reader reader = bare_attach(manager, 2, 2);
+	struct pool_region_info info;
+	const size_t count = 100000;
+	uint64_t version = bare_pin(manager, &reader, 1);
+	struct retired *retired = retired_create(RETIRED_BLOCKS, dimension, count);
+	REQUIRE(retired);
+	uint64_t first = allocate(dimension, count);
+	for (size_t i = 0; i < count; i++)
+		retired_add(retired, first + i, 1, version);
+	reclaim_push(manager->reclaim, retired, publish(fixture));
+	reclaim_release_all(manager->reclaim);
+	pool_region_info(dimension->region, &info);
+	REQUIRE_EQUAL(info.used_pages, 0);
+	bare_unpin(&reader, 1);
+	bare_detach(manager, &reader);
+}
+
 /* What stays is told by reader. */
 static void test_kept_bytes(void **state)
 {
@@ -456,6 +480,7 @@ int main(void)
 		RECLAIM_TEST(test_own_hold),
 		RECLAIM_TEST(test_thread_frees_large_batches),
 		RECLAIM_TEST(test_steps_lose_nothing),
+		RECLAIM_TEST(test_end_within_a_look),
 		RECLAIM_TEST(test_kept_bytes),
 		RECLAIM_TEST(test_hostile_words),
 	};
