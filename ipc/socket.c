@@ -400,19 +400,19 @@ static int receive_now(int socket, void *message, size_t capacity, int *files, s
 		files_most = IPC_MESSAGE_MAX_FILES;
 	struct iovec part = {.iov_base = message, .iov_len = capacity};
 	struct msghdr packet = {.msg_iov = &part, .msg_iovlen = 1};
-	if (files_most > 0) {
-		packet.msg_control = &room;
-		packet.msg_controllen = CMSG_LEN(files_most * sizeof *files);
-	}
-
 	ssize_t bytes;
-	bool reset = false;
+	bool reset = false, ended = false;
 	do {
+		/* Anew each time: the call says here what came. */
+		packet.msg_control = files_most > 0 ? &room : NULL;
+		packet.msg_controllen = files_most > 0 ? CMSG_LEN(files_most * sizeof *files) : 0;
 		bytes = recvmsg(socket, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		/* A side that closes with messages unread resets the connection; what it sent before
-		 * that can still be read. */
-	} while (
-		bytes < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
+		 * that can still be read. And where it sends and closes while this call finds nothing,
+		 * the call tells the end, in front of the message. */
+	} while ((bytes < 0 &&
+			 (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true)))) ||
+		 (bytes == 0 && !ended && (ended = true)));
 	if (bytes < 0)
 		return errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : -errno;
 

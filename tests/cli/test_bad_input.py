@@ -153,7 +153,7 @@ class Descriptors(Case):
             self.ctl("create", "again", env=env)
             self.fails(FAILED, "create", "more", env=env)
             subprocess.run(["prlimit", "--pid", str(manager.process.pid), "--nofile=100:"], check=True)
-            self.ctl("drop", "d2", "--yes", env=env)
+            self.ctl("drop", "d%d" % (made - 1), "--yes", env=env)
             self.ctl("load", "d1", "/etc/hostname", env=env)
         finally:
             self.assertEqual(manager.stop(), DONE)
