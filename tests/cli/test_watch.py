@@ -231,6 +231,9 @@ class Watch(Case):
             self.assertEqual((code, out), (NO_MANAGER, b""))
             self.assertRegex(err.decode(), r"^regionctl: the manager at '.*' has stopped\n"
                              r"hint: start one: regionmgrd")
+        # what the killed one left in shared memory goes with the next one's clean end
+        own.start()
+        self.assertEqual(own.stop(), 0)
         result = self.fails(NO_MANAGER, "watch", env={"REGIONMGR_SOCKET": self.path("none.sock")})
         self.assertIn("hint: start one: regionmgrd", result.message)
 
