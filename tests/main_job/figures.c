@@ -5,9 +5,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-#define BAR_CELLS 28
+#define BAR_CELLS  28
+#define LINE_BYTES 256
 
 static bool silent;
 static char phase_now[32];
@@ -18,14 +20,21 @@ void progress_silence(void)
 	silent = true;
 }
 
+/* One line, never wider than the terminal: one that wraps could not be drawn over. */
 static void draw(const char *phase, double fraction, const char *note)
 {
-	int filled = (int)(fraction * BAR_CELLS);
+	char bar[BAR_CELLS + 1] = "";
+	char line[LINE_BYTES];
+	struct winsize size;
 
-	fprintf(stderr, "\r\033[K%-10s [", phase);
 	for (int i = 0; i < BAR_CELLS; i++)
-		fputc(i < filled ? '#' : '.', stderr);
-	fprintf(stderr, "] %3d %%  %s", (int)(fraction * 100), note);
+		bar[i] = i < (int)(fraction * BAR_CELLS) ? '#' : '.';
+	snprintf(line, sizeof(line), "%-10s [%s] %3d %%  %s", phase, bar, (int)(fraction * 100),
+		note);
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 &&
+		size.ws_col <= LINE_BYTES)
+		line[size.ws_col - 1] = '\0';
+	fprintf(stderr, "\r\033[K%s", line);
 	fflush(stderr);
 }
 
