@@ -176,21 +176,31 @@ static int put_in_order(
 	return twin ? 0 : super_write(region, &super, error);
 }
 
-static int open_to_serve(struct pool_region *region, int folder, const char *file,
-	const struct pool_region_options *options, struct rgm_error *error)
+/* Open the file for the one process that serves it, and take its superblock. */
+static int take_file(struct pool_region *region, int folder, const char *file,
+	const struct pool_region_options *options, struct stat *ret_st, bool *ret_twin,
+	struct rgm_error *error)
 {
-	struct stat st;
-	bool twin = true;
-	int rc = open_file(region, folder, file, O_RDWR, &st, error);
+	int rc = open_file(region, folder, file, O_RDWR, ret_st, error);
 
 	if (rc == 0)
-		rc = check_file(region, &st, error);
+		rc = check_file(region, ret_st, error);
 	if (rc == 0)
 		rc = region_lock_to_serve(region, error);
 	if (rc == 0)
-		rc = take_super(region, &st, &twin, error);
+		rc = take_super(region, ret_st, ret_twin, error);
 	if (rc == 0)
 		rc = check_expected(region, options, error);
+	return rc;
+}
+
+static int open_to_serve(struct pool_region *region, int folder, const char *file,
+	const struct pool_region_options *options, struct rgm_error *error)
+{
+	struct stat st = {0};
+	bool twin = true;
+	int rc = take_file(region, folder, file, options, &st, &twin, error);
+
 	if (rc == 0)
 		rc = refuse_dirty(region, error);
 	if (rc == 0)
@@ -256,18 +266,10 @@ static int take_pages(struct pool_region *region, const struct stat *st, bool *r
 static int open_to_go_on(struct pool_region *region, int folder, const char *file,
 	const struct pool_region_options *options, bool *ret_published, struct rgm_error *error)
 {
-	struct stat st;
+	struct stat st = {0};
 	bool twin = true;
-	int rc = open_file(region, folder, file, O_RDWR, &st, error);
+	int rc = take_file(region, folder, file, options, &st, &twin, error);
 
-	if (rc == 0)
-		rc = check_file(region, &st, error);
-	if (rc == 0)
-		rc = region_lock_to_serve(region, error);
-	if (rc == 0)
-		rc = take_super(region, &st, &twin, error);
-	if (rc == 0)
-		rc = check_expected(region, options, error);
 	if (rc == 0)
 		rc = take_max_bytes(region, options->max_bytes, error);
 	if (rc == 0)
@@ -309,7 +311,7 @@ int pool_region_open_check(
 	const char *path, struct pool_region **ret_region, struct rgm_error *error)
 {
 	struct pool_region *region = region_new(path, error);
-	struct stat st;
+	struct stat st = {0};
 	bool twin;
 	int rc;
 
